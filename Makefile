@@ -1,0 +1,42 @@
+# Pagetide: `make help` lists what can be done here.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench soak golden clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*?## /\t/' | expand -t 10
+
+setup: $(STAMP) ## everything needed here: a .venv and, as root on Debian, the apt packages
+
+$(STAMP): pyproject.toml .ci/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash .ci/setup
+	@touch $(STAMP)
+
+demo: setup ## record this machine for some seconds (or say why not), replay, print the answer
+	@$(BIN)/python -m benchmarks.demo
+
+test: setup ## all tests that can run here; what is skipped is listed with its reason
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff (lint and format) and mypy --strict
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
+
+bench: setup ## measure speed and cost, each figure beside its peer in the same run
+	@$(BIN)/python -m benchmarks
+
+soak: setup ## long fuzzing and many kills: what CI does only a few of
+	@PAGETIDE_SOAK=1 $(BIN)/python -m pytest
+
+golden: setup ## rewrite the golden numbers from today's engine (look at the diff before you commit it)
+	@$(BIN)/python -m tests.golden.regenerate
+
+clean: ## remove what setup and the kernels' cache left
+	@rm -rf $(VENV) .numba_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

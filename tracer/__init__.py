@@ -1,0 +1,52 @@
+"""Recording: a live guest's page alloc/free events into a trace, and the trace read back.
+
+The public trace API, all that `replay` uses of this package: `open_trace`, `Trace`, the format's
+types, `Fault` and the units. Names are imported when first used, so that `import tracer` is free.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracer.faults import Fault
+    from tracer.format import FrameState, Guest, Manifest, Op, Snapshot, Zone
+    from tracer.reader import Trace, open_trace
+    from tracer.units import duration_ns, human_bytes, size_bytes
+
+__version__ = "0.1.0"
+__all__ = [
+    "Fault",
+    "FrameState",
+    "Guest",
+    "Manifest",
+    "Op",
+    "Snapshot",
+    "Trace",
+    "Zone",
+    "duration_ns",
+    "human_bytes",
+    "open_trace",
+    "size_bytes",
+]
+
+_HOMES = {
+    "Fault": "faults",
+    "FrameState": "format",
+    "Guest": "format",
+    "Manifest": "format",
+    "Op": "format",
+    "Snapshot": "format",
+    "Trace": "reader",
+    "Zone": "format",
+    "duration_ns": "units",
+    "human_bytes": "units",
+    "open_trace": "reader",
+    "size_bytes": "units",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has the type declared above
+    """Import a public name from its home module when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tracer' has no attribute {name!r}")
+    return getattr(import_module(f"tracer.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+/* Must exist for BCC; nothing of it is needed. */
