@@ -1,0 +1,1 @@
+"""Offline: a trace replayed through the buddy and a reporting policy, measured and explained."""

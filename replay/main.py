@@ -1,0 +1,96 @@
+"""The command `pagetide`: a table from verb to function, imported only when called.
+
+The one place that names both halves of the project.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+
+from tracer.faults import ExitCode, Fault
+
+# verb -> (module, function, the line in `pagetide --help`)
+VERBS = {
+    "doctor": ("tracer.cli", "doctor", "Say what this guest allows and how to fix what it does not."),
+    "record": ("tracer.cli", "record", "Record page alloc/free events of this live guest."),
+    "info": ("tracer.cli", "info", "Say what a trace contains and what is missing from it."),
+    "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),
+    "replay": ("replay.cli", "replay", "Replay a trace under reporting policies."),
+    "validate": ("replay.cli", "validate", "Compare the model with what the kernel said."),
+}
+
+
+def build_app(wanted: str | None) -> typer.Typer:
+    """The command line with only `wanted`'s module imported; all of them for shell completion."""
+    app = typer.Typer(
+        name="pagetide",
+        help="Record page alloc/free events of a live guest; replay them under any reporting policy.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    completing = "_PAGETIDE_COMPLETE" in os.environ
+    for verb, (module, function, summary) in VERBS.items():
+        if verb == wanted or completing:
+            app.command(verb)(getattr(import_module(module), function))
+        else:
+            app.command(verb, help=summary)(_not_called)
+    app.callback()(_version)
+    return app
+
+
+def _not_called() -> None:
+    """Stand in for a verb that is only listed."""
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        from tracer import __version__
+
+        print(f"pagetide {__version__}")
+        raise typer.Exit
+
+
+def _version(
+    *,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback acts
+        False, "--version", callback=lambda value: _print_version(value=value), is_eager=True,
+        help="Print the version."
+    ),
+) -> None:
+    """Take the options that come before a verb."""
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; returns its exit code. A fault is three lines on stderr, no traceback."""
+    wanted = next((word for word in argv if word in VERBS), None)
+    try:
+        build_app(wanted)(argv, prog_name="pagetide")
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else ExitCode.DONE
+        # A wrong command line is 2 for Typer; here 2 means that the machine does not allow it.
+        return ExitCode.USAGE if code == 2 and not _raised_by_us(stop) else code
+    except Fault as fault:
+        print(f"pagetide: {fault}", file=sys.stderr)
+        return int(getattr(fault, "exit_status", fault.code))
+    except KeyboardInterrupt:
+        print("pagetide: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): nothing is wrong. Keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    return ExitCode.DONE
+
+
+def _raised_by_us(stop: SystemExit) -> bool:
+    """Did a command end with `typer.Exit(2)` (a verdict), rather than a usage error?"""
+    return not isinstance(stop.__context__, Exception) or isinstance(stop.__context__, typer.Exit)
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(sys.argv[1:]))

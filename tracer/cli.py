@@ -1,0 +1,188 @@
+"""The commands that run on the guest: doctor, record, info."""
+
+import contextlib
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tracer.faults import ExitCode, Fault
+from tracer.format import Manifest, Op, to_json
+from tracer.units import duration_ns, human_bytes, size_bytes
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+
+
+def emit(value: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    json.dump(value, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def warn(text: str) -> None:
+    """Say something on stderr."""
+    print(f"pagetide: {text}", file=sys.stderr)
+
+
+def doctor(*, as_json: Json = False) -> None:
+    """Say what this guest allows, how we know, and the one command that fixes what it does not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tracer.doctor import examine, ready
+
+    checks = examine()
+    if as_json:
+        emit({"ready": ready(checks), "checks": [dataclasses.asdict(check) for check in checks]})
+    else:
+        table = Table(box=None, pad_edge=False)
+        for title in ("check", "state", "how we know"):
+            table.add_column(title, overflow="fold")
+        for check in checks:
+            table.add_row(check.name, check.state, check.how + (f"\n-> {check.fix}" if check.fix else ""))
+        console = Console(highlight=False)
+        console.print(table)
+        console.print("This guest can be recorded." if ready(checks) else "This guest cannot be recorded.")
+    raise typer.Exit(ExitCode.DONE if ready(checks) else ExitCode.ENVIRONMENT)
+
+
+def record(
+    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The trace to make.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="Record while this runs; its exit code is ours."),
+    ] = None,
+    *,
+    duration: Annotated[
+        str | None, typer.Option(help="Stop after this long, like 30s (COMMAND is ended too).")
+    ] = None,
+    segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
+    ring: Annotated[str, typer.Option(help="Size of the ring the kernel writes into.")] = "64MiB",
+    allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Exit 0 even if events were lost.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Record page alloc/free events of this live guest until COMMAND ends, --duration or Ctrl-C."""
+    from tracer.command import Command
+    from tracer.recorder import Recorder, Settings
+
+    settings = Settings(
+        duration_ns=duration_ns(duration) if duration else None,
+        segment_ns=_segment_ns(segment),
+        ring_bytes=_ring_bytes(ring),
+        force=force,
+    )
+    traced = Command(command, quiet_stdout=as_json) if command else None
+    recorder = Recorder(out, settings, ["pagetide", *sys.argv[1:]])
+    with _status_line() as tell:
+        manifest = recorder.run(traced, tell)
+    _tell_recorded(out, manifest, as_json=as_json)
+    if traced is not None and traced.exit_status:
+        warn(f"{shlex.join(command or [])} exited with {traced.exit_status}; the trace is kept")
+        raise typer.Exit(traced.exit_status)
+    if manifest.lost and not allow_loss:
+        raise typer.Exit(ExitCode.LOSSY)
+
+
+def _segment_ns(text: str) -> int:
+    value = duration_ns(text)
+    if value < 100_000_000:
+        raise Fault(f"--segment {text} is too short", "each segment is a file", "100ms or more")
+    return value
+
+
+def _ring_bytes(text: str) -> int:
+    value = size_bytes(text)
+    if value < 4096 or value & (value - 1):
+        raise Fault(
+            f"--ring {text} is not possible",
+            "a BPF ring is a power of two, at least one page",
+            "64MiB is a good size",
+        )
+    return value
+
+
+@contextlib.contextmanager
+def _status_line() -> Iterator[Any]:
+    """A tqdm line on stderr: events, rate, lost, size. Nothing when stderr is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" events", unit_scale=True, leave=False, disable=None) as bar:
+
+        def tell(progress: Any) -> None:  # noqa: ANN401 - recorder.Progress, imported lazily
+            bar.set_description(progress.phase, refresh=False)
+            bar.set_postfix(
+                lost=progress.lost,
+                size=human_bytes(progress.size_bytes),
+                ring=f"{progress.ring_fill:.0%}",
+                refresh=False,
+            )
+            bar.update(progress.events - bar.n)
+
+        yield tell
+
+
+def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
+    kept = sum(probe.kept for probe in manifest.probes)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    if as_json:
+        emit({"trace": str(out), "events": kept, "lost": manifest.lost, "size_bytes": size, "manifest": to_json(manifest)})
+        return
+    print(f"recorded {kept:,} events into {out} ({human_bytes(size)}), {manifest.lost:,} lost")
+    if manifest.lost:
+        warn("the recording is lossy: use a bigger --ring, or accept it with --allow-loss")
+
+
+def info(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a trace contains, about its guest too, and what is missing from it."""
+    from tracer.reader import open_trace
+
+    opened = open_trace(trace)
+    if verify:
+        opened.verify()
+    first_ns, last_ns = opened.span_ns
+    facts = {
+        "trace": str(trace),
+        "status": opened.manifest.status,
+        "events": opened.rows,
+        "duration_s": (last_ns - first_ns) / 1e9,
+        "segments": len(opened.segments),
+        "size_bytes": sum(file.stat().st_size for file in trace.rglob("*") if file.is_file()),
+        "lost_events": opened.manifest.lost,
+        "warnings": opened.warnings,
+    }
+    if as_json:
+        emit({**facts, "manifest": to_json(opened.manifest)})
+    else:
+        _print_info(facts, opened.manifest)
+    if not opened.complete:
+        raise typer.Exit(ExitCode.LOSSY)
+
+
+def _print_info(facts: dict[str, Any], manifest: Manifest) -> None:
+    guest = manifest.guest
+    managed = sum(zone.managed for zone in manifest.zones) * guest.page_size
+    clock = "unknown tick" if guest.hz is None else f"HZ {guest.hz}"
+    print(f"{facts['trace']}: {facts['status']}, written by {manifest.tool}")
+    print(f"  {facts['events']:,} events over {facts['duration_s']:.1f} s, {human_bytes(facts['size_bytes'])}")
+    print(f"  guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs, {human_bytes(managed)} managed")
+    print(f"  page size {guest.page_size}, max order {guest.max_order}, pageblock order {guest.pageblock_order}, {clock}")
+    print(f"  own reporting: order {manifest.reporting.order}, active: {manifest.reporting.active}")
+    print(f"  layers: {', '.join(manifest.layers)}; rung: {manifest.rung}")
+    print(f"  command line: {shlex.join(manifest.command_line)}")
+    for zone in manifest.zones:
+        print(f"  zone {zone.node}/{zone.name}: pfn {zone.start_pfn}..{zone.end_pfn}, {zone.managed:,} frames managed")
+    for probe in manifest.probes:
+        print(f"  {Op(probe.op).name.lower():<18} hits {probe.hits:>12,} kept {probe.kept:>12,} lost {probe.lost:,} filtered {probe.filtered:,}")
+    for warning in facts["warnings"]:
+        warn(warning)

@@ -1,0 +1,112 @@
+"""What this guest allows, how we know, and the one command that fixes what it does not."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracer.faults import Fault
+from tracer.probes import library
+from tracer.probes.kernel import KernelProbes, kernel_headers
+from tracer.probes.program import BUDDY_LAYER, REQUIRED, available
+from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS
+from tracer.procfs import PROC, SYS, read_reporting
+
+CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `state`: ok, missing (recording needs it) or note."""
+
+    name: str
+    state: str
+    how: str
+    fix: str | None = None
+
+
+def examine() -> list[Check]:
+    """Look at everything recording needs; the last check really loads the programs."""
+    checks = list(_requirements())
+    if all(check.state != "missing" for check in checks):
+        checks.append(_load())
+    return [*checks, *_notes()]
+
+
+def ready(checks: list[Check]) -> bool:
+    """Can this guest be recorded?"""
+    return all(check.state != "missing" for check in checks)
+
+
+def _requirements() -> Iterator[Check]:
+    yield _privileges()
+    yield _bcc()
+    yield _tracepoints()
+    yield _kpageflags()
+    little = sys.byteorder == "little"
+    yield Check(
+        "byte order", "ok" if little else "missing", sys.byteorder, None if little else "not supported here"
+    )
+
+
+def _privileges(proc: Path = PROC) -> Check:
+    effective = int(re.findall(r"CapEff:\s+(\w+)", (proc / "self/status").read_text())[0], 16)
+    lacking = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    if lacking:
+        return Check("privileges", "missing", f"this process lacks {', '.join(lacking)}", "run it with sudo")
+    return Check("privileges", "ok", f"uid {os.geteuid()} with {', '.join(CAPABILITIES)}")
+
+
+def _bcc() -> Check:
+    try:
+        origin = library.locate().origin
+        return Check("BCC", "ok", f"{library.load().__version__} at {origin}")
+    except Fault as fault:
+        return Check("BCC", "missing", fault.how, fault.fix)
+
+
+def _tracepoints() -> Check:
+    if not (TRACEFS / "events").is_dir():
+        return Check("tracepoints", "missing", f"tracefs is not mounted at {TRACEFS}", MOUNT_COMMAND)
+    have = available()
+    lacking = [p for p in BUDDY_LAYER if p not in have]
+    names = ", ".join(p.name for p in lacking)
+    if any(p.op in REQUIRED for p in lacking):
+        return Check("tracepoints", "missing", f"tracefs has no {names}", "use a kernel with CONFIG_TRACING")
+    how = f"{len(have)} of {len(BUDDY_LAYER)}" + (f"; recorded without {names}" if names else "")
+    return Check("tracepoints", "ok", how)
+
+
+def _kpageflags(proc: Path = PROC) -> Check:
+    try:
+        with (proc / "kpageflags").open("rb") as file:
+            file.read(8)
+    except OSError as error:
+        return Check("frame states", "missing", f"/proc/kpageflags: {error.strerror}", "run it with sudo")
+    return Check("frame states", "ok", "/proc/kpageflags is readable")
+
+
+def _load() -> Check:
+    try:
+        KernelProbes(1 << 20).close()
+    except Fault as fault:
+        return Check("BPF programs", "missing", fault.how, fault.fix)
+    return Check("BPF programs", "ok", "compiled, loaded and attached")
+
+
+def _notes() -> Iterator[Check]:
+    headers = kernel_headers()
+    yield Check("kernel headers", "note", str(headers) if headers else "none; Pagetide's own are used")
+    btf = (SYS / "kernel/btf/vmlinux").is_file()
+    yield Check("BTF", "note", "present" if btf else "absent; not needed for tracepoints")
+    try:
+        lockdown = (SYS / "kernel/security/lockdown").read_text().strip()
+    except OSError:
+        lockdown = "not built in or not visible"
+    yield Check("lockdown", "note", lockdown)
+    yield Check("rung", "note", "tracepoints only: isolation by compaction and reporting is not seen")
+    reporting = read_reporting()
+    active = {True: "active", False: "not active", None: "unknown"}[reporting.active]
+    yield Check("own reporting", "note", f"{active}, page_reporting_order {reporting.order}")

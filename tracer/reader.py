@@ -1,0 +1,280 @@
+"""Reading a trace: its manifest, its frame runs, and its events as ordered batches or lazily.
+
+A trace killed at any instant opens: segments without a line in the index are not part of it, and
+its status becomes `recovered`.
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracer.faults import Fault
+from tracer.format import (
+    EVENT_COLUMNS,
+    FORMAT_VERSION,
+    FRAME_COLUMNS,
+    LOCK,
+    MANIFEST,
+    SEGMENTS,
+    Manifest,
+    Segment,
+    Zone,
+    from_json,
+)
+from tracer.writer import checksum
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BATCH_ROWS = 1_000_000
+_RECORD_AGAIN = "record it again, or restore it from a copy"
+
+
+def open_trace(path: str | Path) -> "Trace":
+    """Open a trace folder.
+
+    Raises:
+        Fault: when there is none, it is of a newer format, or it is damaged.
+    """
+    path = Path(path)
+    manifest_path = path / MANIFEST
+    if not path.exists():
+        raise Fault(f"there is no trace {path}", "the folder does not exist", "check its name")
+    if not manifest_path.is_file():
+        raise Fault(
+            f"{path} is not a trace", f"it has no {MANIFEST}", "name a folder that pagetide record made"
+        )
+    try:
+        data = json.loads(manifest_path.read_text())
+    except (ValueError, OSError) as error:
+        raise Fault(f"the trace {path} is damaged", f"{MANIFEST}: {error}", _RECORD_AGAIN) from error
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise Fault(
+            f"{path} has format {version}, newer than this pagetide reads ({FORMAT_VERSION})",
+            f"{MANIFEST} says so, written by {data.get('tool')}",
+            "upgrade pagetide",
+        )
+    manifest: Manifest = from_json(Manifest, data, MANIFEST)
+    return Trace(path, manifest)
+
+
+class Trace:
+    """An open trace. Cheap to make: rows are read when asked for.
+
+    Attributes:
+        path: the folder.
+        manifest: its manifest; `status` is `recovered` when the recorder was killed.
+        segments: the closed segments, in order.
+        warnings: what is wrong with it, one line each.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.warnings: list[str] = []
+        self.segments = list(self._read_index())
+        if manifest.status == "recording" and not self._is_being_recorded():
+            manifest = replace(manifest, status="recovered", probes=self._last_counters(manifest))
+            self.warnings.append(
+                f"the recorder was killed: {len(self.segments)} closed segments are here, "
+                "the last unclosed one and the end snapshot are missing"
+            )
+        self.manifest = manifest
+        self.warnings += self._missing()
+
+    def _is_being_recorded(self) -> bool:
+        try:
+            with (self.path / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _last_counters(self, manifest: Manifest) -> list[Any]:
+        return self.segments[-1].probes if self.segments else manifest.probes
+
+    def _read_index(self) -> Iterator[Segment]:
+        """Segments in order; a torn last line is a segment that was never closed."""
+        try:
+            lines = (self.path / SEGMENTS).read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        seen: set[str] = set()
+        for number, line in enumerate(lines, 1):
+            segment = _parse_line(line)
+            if segment is None and number == len(lines):
+                self.warnings.append(f"{SEGMENTS}: the last line is torn; its segment is left out")
+                return
+            if segment is None:
+                raise Fault(
+                    f"the trace {self.path} is damaged",
+                    f"{SEGMENTS} line {number} does not match its checksum",
+                    _RECORD_AGAIN,
+                )
+            if segment.file in seen:
+                self.warnings.append(f"{SEGMENTS} line {number}: {segment.file} is listed twice; read once")
+                continue
+            seen.add(segment.file)
+            yield segment
+
+    def _missing(self) -> Iterator[str]:
+        for segment in self.segments:
+            self._check_file(segment)
+        lost = self.manifest.lost
+        if lost:
+            yield f"{lost} events were lost while recording"
+        if self.manifest.late_events:
+            yield f"{self.manifest.late_events} events were stored out of time order"
+
+    def _check_file(self, segment: Segment) -> None:
+        path = self._inside(segment.file)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise Fault(
+                f"the trace {self.path} lacks {segment.file}", f"{error.strerror}", _RECORD_AGAIN
+            ) from error
+        if size != segment.size_bytes:
+            raise Fault(
+                f"the trace {self.path} is truncated or changed at {segment.file}",
+                f"it has {size} bytes, its index says {segment.size_bytes}",
+                _RECORD_AGAIN,
+            )
+
+    def _inside(self, name: str) -> Path:
+        """A file of this trace; a manifest cannot name one outside its folder."""
+        path = (self.path / name).resolve()
+        if not path.is_relative_to(self.path.resolve()):
+            raise Fault(
+                f"the trace {self.path} names a file outside itself", f"{SEGMENTS}: {name}", "do not use it"
+            )
+        return path
+
+    @property
+    def complete(self) -> bool:
+        """Recorded to its end without loss."""
+        return self.manifest.status == "complete" and not self.warnings
+
+    @property
+    def zones(self) -> list[Zone]:
+        """The zones: of the start snapshot when there is one."""
+        start = self.manifest.snapshot("start")
+        return start.zones if start else self.manifest.zones
+
+    @property
+    def rows(self) -> int:
+        """Events in the trace."""
+        return sum(segment.rows for segment in self.segments)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """First and last instant the trace tells of: end of the start snapshot to the last event or
+        the end snapshot. Equal when it tells of nothing.
+        """
+        start, end = self.manifest.snapshot("start"), self.manifest.snapshot("end")
+        first = start.end_ns if start else self.segments[0].first_ts_ns if self.segments else 0
+        last = max([s.last_ts_ns for s in self.segments[-1:]] + ([end.begin_ns] if end else []) + [first])
+        return first, last
+
+    def frames(self, name: str = "start") -> pa.Table:
+        """Frame runs of a snapshot (`FRAME_COLUMNS`).
+
+        Raises:
+            Fault: when the trace has no such snapshot, or its file is damaged.
+        """
+        if self.manifest.snapshot(name) is None:
+            raise Fault(
+                f"the trace {self.path} has no {name} snapshot",
+                f"status {self.manifest.status}; it has "
+                + (", ".join(shot.name for shot in self.manifest.snapshots) or "none"),
+                "record it again and let it end by itself, by --duration or by Ctrl-C",
+            )
+        path = self._inside(f"frames/{name}.parquet")
+        return self._checked(lambda: pq.read_table(path, page_checksum_verification=True), path, FRAME_COLUMNS)
+
+    @property
+    def events(self) -> "pl.LazyFrame":
+        """All events, lazily (polars)."""
+        import polars as pl
+
+        files = [self._inside(segment.file) for segment in self.segments]
+        if not files:
+            return pl.LazyFrame(pa.table({n: pa.array([], t) for n, t in EVENT_COLUMNS.items()}))
+        return pl.scan_parquet(files)
+
+    def batches(self, columns: list[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Events in time order, at most `rows` at a time, only `columns`.
+
+        Raises:
+            Fault: naming the file, when a segment cannot be read.
+        """
+        for segment in self.segments:
+            path = self._inside(segment.file)
+            file = self._checked(lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path)
+            schema = file.schema_arrow
+            missing = [name for name in columns if name not in schema.names]
+            if missing:
+                raise Fault(
+                    f"the trace {self.path} has no column {missing[0]}",
+                    f"{segment.file} has {', '.join(schema.names)}",
+                    _RECORD_AGAIN,
+                )
+            batches = file.iter_batches(rows, columns=columns)
+            while (batch := self._checked(lambda it=batches: next(it, None), path)) is not None:
+                yield batch
+
+    def verify(self) -> None:
+        """Compare every segment with its checksum.
+
+        Raises:
+            Fault: naming the first file that differs.
+        """
+        for segment in self.segments:
+            if checksum(self._inside(segment.file)) != segment.checksum:
+                raise Fault(
+                    f"the trace {self.path} is damaged at {segment.file}",
+                    "the file does not match its checksum",
+                    _RECORD_AGAIN,
+                )
+
+    def _checked(self, read: Any, path: Path, columns: dict[str, str] | None = None) -> Any:  # noqa: ANN401
+        """What `read()` returns, or a fault naming the file."""
+        try:
+            result = read()
+        except (OSError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise Fault(
+                f"the trace {self.path} is damaged at {path.relative_to(self.path.resolve())}",
+                reason,
+                _RECORD_AGAIN,
+            ) from error
+        if columns is not None and list(result.schema.names) != list(columns):
+            raise Fault(
+                f"the trace {self.path} is damaged at {path.name}",
+                f"it has columns {', '.join(result.schema.names)}",
+                _RECORD_AGAIN,
+            )
+        return result
+
+
+def _parse_line(line: bytes) -> Segment | None:
+    """A line of segments.jsonl, or None when it does not match its own checksum."""
+    try:
+        entry = json.loads(line)
+        text = json.dumps(entry["line"], sort_keys=True)
+        if hashlib.blake2b(text.encode(), digest_size=8).hexdigest() != entry["checksum"]:
+            return None
+        segment: Segment = from_json(Segment, entry["line"], SEGMENTS)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return segment

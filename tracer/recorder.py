@@ -1,0 +1,203 @@
+"""One recording from start to stop: attach, snapshot, drain, segment, snapshot, detach."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracer import __version__, snapshot
+from tracer.command import Command, StopSignals
+from tracer.faults import Fault
+from tracer.format import FORMAT_VERSION, Clock, Manifest, Snapshot
+from tracer.probes.kernel import KernelProbes
+from tracer.procfs import read_guest, read_reporting, read_zones
+from tracer.segmenter import Segmenter
+from tracer.writer import TraceWriter, check_output, output_fault
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DRAIN_INTERVAL_S = 0.005
+SEGMENT_ROWS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. `ring_bytes`: a power of two."""
+
+    duration_ns: int | None = None
+    segment_ns: int = 5_000_000_000
+    ring_bytes: int = 64 << 20
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A recording as it stands, for a status line."""
+
+    events: int
+    lost: int
+    size_bytes: int
+    ring_fill: float
+    phase: str
+
+
+class Recorder:
+    """Records this guest into `path`. One use only.
+
+    Events are drained on the calling thread; snapshots, sorting and encoding run on another.
+    """
+
+    def __init__(self, path: Path, settings: Settings, command_line: list[str]) -> None:
+        """Check the output and attach the probes.
+
+        Raises:
+            Fault: when the output, the kernel or the privileges do not allow it.
+        """
+        check_output(path, force=settings.force)
+        self.settings = settings
+        self._probes = KernelProbes(settings.ring_bytes)
+        try:
+            self.manifest = self._first_manifest(command_line)
+            self._writer = TraceWriter(path, self.manifest, force=settings.force)
+        except BaseException:
+            self._probes.close()
+            raise
+        self._segmenter = Segmenter(self._writer)
+        self._parts: list[NDArray[np.uint64]] = []
+        self._rows = 0
+        self._events = 0
+        self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
+        self._snapshots: list[Snapshot] = []
+
+    def _first_manifest(self, command_line: list[str]) -> Manifest:
+        return Manifest(
+            format=FORMAT_VERSION,
+            tool=f"pagetide {__version__}",
+            status="recording",
+            guest=read_guest(),
+            zones=read_zones(),
+            reporting=read_reporting(),
+            clock=Clock(monotonic_ns=time.monotonic_ns(), wall_ns=time.time_ns()),
+            layers=["buddy"],
+            rung="tracepoints",
+            probes=self._probes.counters(),
+            command_line=command_line,
+        )
+
+    def run(self, command: Command | None, tell: Callable[[Progress], None]) -> Manifest:
+        """Record until the command ends, the time is up or a signal comes; returns the manifest.
+
+        Raises:
+            Fault: when recording ended early because the trace could not be written; what was
+                written before is a trace.
+        """
+        with StopSignals() as signals:
+            self._take_snapshot("start", tell)
+            ended_by = self._record(command, signals, tell)
+            if self._segmenter.failure is None:
+                self._take_snapshot("end", tell)
+            if command is not None:
+                command.stop()
+            return self._close(ended_by)
+
+    def _record(
+        self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]
+    ) -> str:
+        """Drain until there is a reason to stop; returns the reason."""
+        duration_ns = self.settings.duration_ns
+        deadline_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
+        if command is not None:
+            command.start()
+        while True:
+            self._turn(tell, "recording")
+            if signals.received is not None:
+                return signals.received.name
+            if self._segmenter.failure is not None:
+                return "failure"
+            if command is not None and not command.running:
+                return "command"
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                return "duration"
+
+    def _turn(self, tell: Callable[[Progress], None], phase: str) -> None:
+        """One drain, and a segment when one is due."""
+        time.sleep(DRAIN_INTERVAL_S)
+        self._drain()
+        if self._rows >= SEGMENT_ROWS or time.monotonic_ns() >= self._segment_due_ns:
+            self._close_segment()
+            lost = sum(probe.lost for probe in self._probes.counters())
+            size = self._writer.size_bytes
+            tell(Progress(self._events, lost, size, self._probes.ring.fill, phase))
+
+    def _drain(self) -> None:
+        records = self._probes.drain()
+        if len(records):
+            self._parts.append(records)
+            self._rows += len(records)
+            self._events += len(records)
+
+    def _close_segment(self, *, final: bool = False) -> None:
+        self._segmenter.segment(self._parts, self._probes.counters(), final=final)
+        self._parts, self._rows = [], 0
+        self._segment_due_ns = time.monotonic_ns() + self.settings.segment_ns
+
+    def _take_snapshot(self, name: str, tell: Callable[[Progress], None]) -> None:
+        """Take a snapshot on the other thread while draining goes on here."""
+        done = False
+
+        def job() -> None:
+            nonlocal done
+            taken, runs = snapshot.take(name, self.manifest.guest.pageblock_order)
+            self._writer.write_frames(name, runs)
+            self._snapshots.append(taken)
+            done = True
+
+        self._segmenter.submit(job)
+        while not done and self._segmenter.failure is None:
+            self._turn(tell, f"{name} snapshot")
+        if done:
+            # On disk at once: a recording that is killed keeps its start.
+            self._writer.write_manifest(self._manifest_now("recording", None))
+
+    def _manifest_now(self, status: str, ended_by: str | None) -> Manifest:
+        return replace(
+            self.manifest,
+            status=status,
+            probes=self._segmenter.account(self._probes.counters()),
+            snapshots=list(self._snapshots),
+            late_events=self._segmenter.late,
+            ended_by=ended_by,
+        )
+
+    def _close(self, ended_by: str) -> Manifest:
+        """Detach, store what is left, write the last manifest."""
+        self._probes.detach()
+        self._drain()
+        self._close_segment(final=True)
+        self._segmenter.finish()
+        manifest = self._manifest_now("complete", ended_by)
+        self._probes.close()
+        try:
+            self._writer.close(manifest)
+        except OSError as error:
+            raise output_fault(self._writer.path, error) from error
+        failure = self._segmenter.failure
+        if isinstance(failure, OSError):
+            raise stopped_early(self._writer.path, failure, manifest)
+        if failure is not None:
+            raise failure
+        return manifest
+
+
+def stopped_early(path: Path, error: OSError, manifest: Manifest) -> Fault:
+    """Recording had to end; what was written is a trace, and its tail is counted as lost."""
+    fault = output_fault(path, error)
+    return Fault(
+        f"recording stopped early: {path} could not be written any more",
+        f"{fault.how}; {manifest.lost} events at the end are lost, the trace up to there is whole",
+        fault.fix,
+        fault.code,
+    )

@@ -1,0 +1,192 @@
+"""Writing a trace so that it opens again whatever happens: each file aside, then renamed.
+
+A segment counts once its line is in segments.jsonl; what has no line is not part of the trace.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracer.faults import Fault, environment
+from tracer.format import EVENT_COLUMNS, LOCK, MANIFEST, SEGMENTS, Manifest, Probe, Segment, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROW_GROUP_ROWS = 1_000_000
+DELTA_COLUMNS = ("ts_ns", "pfn")
+EVENT_SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in EVENT_COLUMNS.items()])
+
+
+def checksum(path: Path) -> str:
+    """blake2b-128 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _write_parquet(table: pa.Table, path: Path, delta: tuple[str, ...], level: int) -> None:
+    """Write aside, sync, rename; nothing is left behind when it fails."""
+    aside = path.with_name(f".{path.name}.tmp")
+    others = [name for name in table.column_names if name not in delta]
+    try:
+        pq.write_table(
+            table,
+            aside,
+            compression="zstd",
+            compression_level=level,
+            use_dictionary=others,
+            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+            row_group_size=ROW_GROUP_ROWS,
+            write_page_checksum=True,
+            store_schema=False,
+        )
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file aside and rename it."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with aside.open("w") as file:
+            json.dump(value, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse an output that exists or cannot be made, before anything else is done.
+
+    Raises:
+        Fault: saying which and why.
+    """
+    if path.suffix != ".trace":
+        raise Fault(
+            f"a trace is a folder NAME.trace, not {path.name}",
+            "the name has another ending",
+            f"write {path.name}.trace",
+        )
+    if path.is_symlink():
+        raise Fault(f"{path} is a link", "a trace is never written through one", "name the folder itself")
+    if path.exists() and not force:
+        raise Fault(
+            f"{path} exists already", "nothing is overwritten unasked", "name another, or add --force"
+        )
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise Fault(
+            f"{path} is not a trace: --force replaces traces only",
+            f"it has no {MANIFEST}",
+            "name another output",
+        )
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise Fault(f"there is no folder {parent}", "it does not exist", f"mkdir -p {parent}")
+    if not os.access(parent, os.W_OK):
+        raise environment(
+            f"{parent} is not writable", "the kernel says so (access(2))", "name another output folder"
+        )
+
+
+class TraceWriter:
+    """An open recording on disk: segments, snapshots, and a manifest at start and end.
+
+    `--force` keeps the old trace beside the new one until the new manifest is on disk.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, *, force: bool = False, level: int = 3) -> None:
+        check_output(path, force=force)
+        self.path, self.level = path, level
+        self.segments: list[Segment] = []
+        old = path.with_name(f".{path.name}.replaced")
+        try:
+            if path.exists():
+                path.rename(old)
+            path.mkdir(mode=0o700)
+            (path / "events").mkdir()
+            (path / "frames").mkdir()
+            self._lock = (path / LOCK).open("w")
+            # Held while recording lives: how a reader tells it from one that was killed.
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._index = os.open(path / SEGMENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self.write_manifest(manifest)
+        except OSError as error:
+            if old.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                old.rename(path)
+            raise output_fault(path, error) from error
+        shutil.rmtree(old, ignore_errors=True)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace manifest.json as a whole."""
+        write_json(self.path / MANIFEST, to_json(manifest))
+
+    def write_frames(self, name: str, runs: pa.Table) -> None:
+        """Write frames/NAME.parquet."""
+        _write_parquet(runs, self.path / "frames" / f"{name}.parquet", ("pfn", "count"), self.level)
+
+    def write_segment(self, columns: "Mapping[str, NDArray[np.generic]]", probes: list[Probe]) -> None:
+        """Write one closed segment and its line. `columns`: `EVENT_COLUMNS`, time-ordered, not empty."""
+        table = pa.table(dict(columns), schema=EVENT_SCHEMA)
+        name = f"events/{len(self.segments):05d}.parquet"
+        _write_parquet(table, self.path / name, DELTA_COLUMNS, self.level)
+        ts_ns = columns["ts_ns"]
+        segment = Segment(
+            file=name,
+            rows=table.num_rows,
+            first_ts_ns=int(ts_ns[0]),
+            last_ts_ns=int(ts_ns[-1]),
+            size_bytes=(self.path / name).stat().st_size,
+            checksum=checksum(self.path / name),
+            probes=probes,
+        )
+        os.write(self._index, index_line(segment))
+        os.fsync(self._index)
+        self.segments.append(segment)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of events on disk so far."""
+        return sum(segment.size_bytes for segment in self.segments)
+
+    def close(self, manifest: Manifest) -> None:
+        """Write the final manifest and end the recording."""
+        self.write_manifest(manifest)
+        (self.path / LOCK).unlink()
+        self._lock.close()
+        os.close(self._index)
+
+
+def index_line(segment: Segment) -> bytes:
+    """A line of segments.jsonl: the segment and a checksum over its own text."""
+    text = json.dumps(to_json(segment), sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return f'{{"line": {text}, "checksum": "{digest}"}}\n'.encode()
+
+
+def output_fault(path: Path, error: OSError) -> Fault:
+    """A fault for an output that cannot be written."""
+    if error.errno == errno.ENOSPC:
+        fix = "free some space or record to another disk"
+    else:
+        fix = "name another output folder"
+    return environment(f"{path} cannot be written", f"{error.strerror} (errno {error.errno})", fix)
