@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracer.faults import Fault
-    from tracer.format import FrameState, Guest, Manifest, Op, Snapshot, Zone
+    from tracer.format import CHUNK_FRAMES, FrameState, Guest, Manifest, Op, Snapshot, Zone
     from tracer.reader import Trace, open_trace
     from tracer.units import duration_ns, human_bytes, size_bytes
 
 __version__ = "0.1.0"
 __all__ = [
+    "CHUNK_FRAMES",
     "Fault",
     "FrameState",
     "Guest",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CHUNK_FRAMES": "format",
     "Fault": "faults",
     "FrameState": "format",
     "Guest": "format",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ def record(
     as_json: Json = False,
 ) -> None:
     """Record page alloc/free events of this live guest until COMMAND ends, --duration or Ctrl-C."""
+    # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     from tracer.command import Command
     from tracer.recorder import Recorder, Settings
 

@@ -56,7 +56,9 @@ EVENT_COLUMNS = {
     "cpu": "uint16",
     "aux": "uint64",
 }
-# Columns of frames/*.parquet: runs of equal state inside one chunk of one read of /proc/kpageflags.
+# A snapshot is read in aligned chunks of this many frames (0.3 ms each); runs do not cross them.
+CHUNK_FRAMES = 4096
+# Columns of frames/*.parquet: runs of equal state inside one chunk.
 FRAME_COLUMNS = {
     "pfn": "uint64",
     "count": "uint32",

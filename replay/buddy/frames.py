@@ -1,0 +1,188 @@
+"""The state of single frames, moved by events inside each frame's own window of time.
+
+A snapshot has no single moment: each of its chunks was read at its own. So an event counts for a
+frame only from the moment that frame's chunk was read, and, when a later snapshot is to be
+compared, only until that one read it. Used to bring a start snapshot to one instant, and by
+`validate`; the replay itself uses `occupancy`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.geometry import Geometry
+from replay.buddy.ops import meaning_table
+from replay.buddy.steps import BAD, ENTER, MEANING, NOTHING, OP, ORDER, PFN, TS, UNKNOWN, step_of, zone_bounds
+from replay.jit import compiled
+from tracer import CHUNK_FRAMES, Fault, FrameState, Guest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+EVENT_COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+FAR_FUTURE_NS = np.iinfo(np.int64).max
+
+_BUDDY, _USED = int(FrameState.BUDDY), int(FrameState.USED)
+
+# Rows of the counters array.
+STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
+COUNTERS = 5
+CHUNK_ORDER = CHUNK_FRAMES.bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Every frame of a snapshot.
+
+    Attributes:
+        state: `FrameState` per frame, uint8, frame 0 first.
+        begin_ns, end_ns: the read window of each chunk of `CHUNK_FRAMES` frames, int64.
+        reported_heads: pfns of the heads of reported blocks, ascending.
+    """
+
+    state: "NDArray[np.uint8]"
+    begin_ns: "NDArray[np.int64]"
+    end_ns: "NDArray[np.int64]"
+    reported_heads: "NDArray[np.int64]"
+
+    @classmethod
+    def of(cls, runs: "pa.Table", frames: int) -> "Frames":
+        """Expand frame runs to `frames` frames; what the runs do not cover is absent.
+
+        Raises:
+            Fault: when a run is empty, or crosses a chunk, or lies outside the guest's memory.
+        """
+        columns = {name: runs[name].to_numpy() for name in runs.column_names}
+        first, count = columns["pfn"].astype(np.int64), columns["count"].astype(np.int64)
+        last = first + count - 1
+        bad = (count < 1) | (first >> CHUNK_ORDER != last >> CHUNK_ORDER)
+        if bad.any():
+            raise Fault(
+                "a snapshot of the trace is damaged",
+                f"the run at pfn {first[bad][0]} has {count[bad][0]} frames and leaves its chunk",
+                "record the trace again, or restore it from a copy",
+            )
+        chunks = -(-frames // CHUNK_FRAMES)
+        state = np.full(chunks * CHUNK_FRAMES, FrameState.ABSENT, np.uint8)
+        begin_ns, end_ns = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
+        inside = last < len(state)
+        state[_ranges(first[inside], count[inside])] = np.repeat(columns["state"][inside], count[inside])
+        begin_ns[first[inside] >> CHUNK_ORDER] = columns["read_begin_ns"][inside]
+        end_ns[first[inside] >> CHUNK_ORDER] = columns["read_ts_ns"][inside]
+        return cls(state, begin_ns, end_ns, first[columns["reported_head"]])
+
+
+def _ranges(first: "NDArray[np.int64]", count: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """The frames of all runs, run after run."""
+    offsets = np.cumsum(count) - count
+    return np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first - offsets, count)
+
+
+# What a frame has seen inside its window (bits).
+CHANGED, AMBIGUOUS = 1, 2
+_WINDOWS = nb.int64[:, ::1]
+
+
+@compiled(
+    nb.void(TS, OP, PFN, ORDER, MEANING, nb.int64[:, ::1], nb.int64[:, ::1], nb.uint8[::1], nb.uint8[::1], _WINDOWS, nb.int64[::1])
+)
+def _play(ts_ns, op, pfn, order, meaning, bounds, last, state, seen, windows, counters):
+    """Apply events frame by frame, each frame inside its own windows; see `FrameModel`."""
+    for i in range(len(ts_ns)):
+        what, _ = step_of(op[i], np.int64(pfn[i]), np.int64(order[i]), meaning, bounds, last)
+        if what == NOTHING:
+            continue
+        if what == UNKNOWN:
+            counters[UNKNOWN_OPS] += 1
+            continue
+        if what == BAD:
+            counters[OUTSIDE] += 1
+            continue
+        target = _BUDDY if what == ENTER else _USED
+        impossible = False
+        judged = False
+        for frame in range(np.int64(pfn[i]), np.int64(pfn[i]) + (np.int64(1) << np.int64(order[i]))):
+            if ts_ns[i] < windows[0, frame >> CHUNK_ORDER] or ts_ns[i] > windows[3, frame >> CHUNK_ORDER]:
+                continue
+            if ts_ns[i] >= windows[2, frame >> CHUNK_ORDER]:
+                seen[frame] |= AMBIGUOUS
+                continue
+            if ts_ns[i] > windows[1, frame >> CHUNK_ORDER]:
+                judged = True
+                impossible |= (state[frame] == _BUDDY) == (target == _BUDDY)
+            state[frame] = target
+            seen[frame] |= CHANGED
+        if judged:
+            counters[STEPS] += 1
+        if impossible:
+            counters[ENTRY_OF_FREE if what == ENTER else EXIT_OF_USED] += 1
+
+
+class FrameModel:
+    """Frames brought forward in time by a trace's events.
+
+    An event applies to a frame from the begin of its start window on; inside that window silently,
+    since the snapshot may or may not have seen it; after it, a step that changes nothing is counted
+    as impossible. With an end window, an event inside it leaves the frame ambiguous and later ones
+    are ignored.
+
+    Attributes:
+        state: `FrameState` per frame, uint8.
+        seen: CHANGED and AMBIGUOUS bits per frame.
+        counters: STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS.
+    """
+
+    def __init__(self, guest: Guest, geometry: Geometry, start: Frames, end: Frames | None = None) -> None:
+        frames = len(start.state)
+        self.state = start.state.copy()
+        self.seen = np.zeros(frames, np.uint8)
+        self.counters = np.zeros(COUNTERS, np.int64)
+        self._windows = np.full((4, len(start.begin_ns)), FAR_FUTURE_NS, np.int64)
+        self._windows[0], self._windows[1] = start.begin_ns, start.end_ns
+        if end is not None:
+            self._windows[2], self._windows[3] = end.begin_ns, end.end_ns
+        self._meaning = meaning_table(guest)
+        self._bounds = zone_bounds(geometry)
+        self._last = np.full((len(geometry.zones), 2), -1, np.int64)
+
+    def play(self, ts_ns: "NDArray[np.int64]", op: "NDArray[np.uint8]", pfn: "NDArray[np.uint64]", order: "NDArray[np.uint8]") -> None:
+        """Apply events, in time order; call again for the next batch."""
+        _play(ts_ns, op, pfn, order, self._meaning, self._bounds, self._last, self.state, self.seen, self._windows, self.counters)  # fmt: skip
+
+
+def free_limbo(frames: Frames, *, reporting_active: bool) -> "NDArray[np.uint8]":
+    """The states with limbo settled: what the guest's own reporting holds stays free memory.
+
+    Only whole pageblocks are limbo in a snapshot; where the guest reports, that is its doing.
+    """
+    state = frames.state.copy()
+    state[state == FrameState.LIMBO] = FrameState.BUDDY if reporting_active else FrameState.USED
+    return state
+
+
+def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> list["NDArray[np.int64]"]:
+    """Heads (pfn) of the maximal aligned free blocks of a zone, one ascending array per order.
+
+    mm/page_alloc.c __free_one_page: two free buddies always merge, so the blocks follow from the
+    frames, as long as no type border or isolated block kept them apart.
+    """
+    bounds = geometry.zones[zone]
+    size = 1 << geometry.max_order
+    base = bounds.start_pfn // size * size
+    end = -(-bounds.end_pfn // size) * size
+    level = np.zeros(end - base, bool)
+    level[bounds.start_pfn - base : bounds.end_pfn - base] = free[bounds.start_pfn : bounds.end_pfn]
+    heads = []
+    for order in range(geometry.max_order + 1):
+        if order == geometry.max_order:
+            heads.append(base + (np.flatnonzero(level) << order))
+            break
+        pairs = level.reshape(-1, 2)
+        merged = pairs.all(axis=1)
+        alone = (pairs & ~merged[:, None]).ravel()
+        heads.append(base + (np.flatnonzero(alone) << order))
+        level = merged
+    return heads

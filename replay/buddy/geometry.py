@@ -1,0 +1,75 @@
+"""The shape of a guest's memory, as every part of the engine needs it."""
+
+from dataclasses import dataclass
+
+from tracer import Fault, Guest, Zone
+
+HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
+MOVABLE = 1
+MERGEABLE_TYPES = 3  # UNMOVABLE, MOVABLE, RECLAIMABLE: migratetype_is_mergeable()
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Zones and orders of one guest, for one reporting order. Frames and orders, no bytes.
+
+    Attributes:
+        order: reporting order R; a unit is an aligned run of 2^R frames.
+        host_order: frames of a host huge page, as an order.
+        isolate_type: number of MIGRATE_ISOLATE, or -1.
+    """
+
+    zones: tuple[Zone, ...]
+    order: int
+    max_order: int
+    pageblock_order: int
+    page_size: int
+    migratetypes: int
+    isolate_type: int
+
+    @classmethod
+    def of(cls, guest: Guest, zones: list[Zone], order: int | None = None) -> "Geometry":
+        """The geometry of a trace's guest; the default order is its pageblock order.
+
+        Raises:
+            Fault: when no block of that order can exist.
+        """
+        order = guest.pageblock_order if order is None else order
+        if not 0 <= order <= guest.max_order:
+            raise Fault(
+                f"reporting order {order} is not possible on this guest",
+                f"its free lists have orders 0 to {guest.max_order}",
+                f"order={guest.pageblock_order} is its pageblock order",
+            )
+        names = [name.lower() for name in guest.migratetypes]
+        return cls(
+            zones=tuple(zones),
+            order=order,
+            max_order=guest.max_order,
+            pageblock_order=guest.pageblock_order,
+            page_size=guest.page_size,
+            migratetypes=len(names),
+            isolate_type=names.index("isolate") if "isolate" in names else -1,
+        )
+
+    @property
+    def frames(self) -> int:
+        """One past the last frame, rounded up to a block of the maximum order."""
+        end = max(zone.end_pfn for zone in self.zones)
+        size = 1 << self.max_order
+        return -(-end // size) * size
+
+    @property
+    def units(self) -> int:
+        """Number of units below `frames`."""
+        return self.frames >> self.order
+
+    @property
+    def host_order(self) -> int:
+        """Order of a host huge page in guest frames."""
+        return max(HUGE_PAGE_BYTES // self.page_size, 1).bit_length() - 1
+
+    @property
+    def granule_order(self) -> int:
+        """The largest run that is in one unit and in one host huge page."""
+        return min(self.order, self.host_order)

@@ -1,0 +1,438 @@
+"""Step 1: which units are wholly free, and when. Shared by all policies of one reporting order.
+
+Events of single frames become far rarer ones: a block whose units became wholly free, a block whose
+units stopped being so, a frame's first exit since its unit was last wholly free (all that the host
+can notice), frames that appear, and pageblock types. Exact, one pass, state sized by the guest.
+
+Epochs: a unit's wholly-free periods are numbered 1, 2, ... A frame remembers the epoch of its last
+exit. A frame the host took away in a report of epoch e is still away iff its last exit was before
+e, so a TOUCH carries the epoch of the exit before, and each policy compares it with its own last
+report of that unit: the per-frame work is done once, for any number of policies.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.geometry import MOVABLE, Geometry
+from replay.buddy.ops import meaning_table
+from replay.buddy.steps import BAD, BOUNDS, ENTER, MEANING, NOTHING, OP, ORDER, PFN, TS, TYPE, UNKNOWN, step_of, zone_bounds
+from replay.exact import settle
+from replay.jit import compiled
+from tracer import FrameState, Guest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+# Kinds of reduced events.
+FREED, BROKEN, TOUCH, APPEAR, RETYPE = 1, 2, 3, 4, 5
+NEVER_USED = 0xFFFFFFFF  # last exit of a frame that was not managed yet when the trace began
+NO_ZONE = 255
+MS = 1_000_000
+
+REDUCED_DTYPE = np.dtype(
+    [
+        ("ts_ns", np.int64),
+        ("pfn", np.int64),
+        ("size", np.int32),  # FREED, BROKEN: order; TOUCH, APPEAR: frames
+        ("before", np.uint32),  # TOUCH: epoch of the frames' exit before this one
+        ("kind", np.uint8),
+        ("migratetype", np.int8),
+        ("zone", np.uint8),
+        ("pad", np.uint8),
+    ]
+)
+COUNT_DTYPE = np.dtype([("ts_ns", np.int64), ("free", np.int64), ("zone", np.int64)])
+TOTALS_DTYPE = np.dtype(
+    [
+        ("events", np.int64),  # this call: reduced events written
+        ("counts", np.int64),  # this call: zone counts written
+        ("now_ns", np.int64),
+        ("steps", np.int64),
+        ("exit_of_used", np.int64),
+        ("entry_of_free", np.int64),
+        ("outside", np.int64),
+        ("unknown_ops", np.int64),
+        ("clock_back", np.int64),
+        ("free", np.int64),  # frames, now
+        ("reportable", np.int64),
+        ("managed", np.int64),
+    ]
+)
+# Rows of the integrals: [frame seconds, frame nanoseconds].
+FREE, REPORTABLE, MANAGED = range(3)
+
+
+class Memory(NamedTuple):
+    """Step 1's state. Frames: `free` (bitmap of uint64 words), `last_exit` (epoch). Units:
+    `free_frames`, `epoch`, `zone`. Pageblocks: `type`, `stale` (a policy may have changed it since).
+    """
+
+    free: Any
+    last_exit: Any
+    free_frames: Any
+    epoch: Any
+    zone: Any
+    type: Any
+    stale: Any
+    zone_free: Any
+    zone_ns: Any  # (zones, 3): its last event, the last one told in a count, end of its millisecond
+    integrals: Any
+    totals: Any
+    shape: Any  # order, max_order, pageblock_order
+
+
+_REDUCED = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
+_COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
+_MEMORY = nb.types.NamedTuple(
+    [
+        nb.uint64[::1],
+        nb.uint32[::1],
+        nb.uint16[::1],
+        nb.uint32[::1],
+        nb.uint8[::1],
+        nb.int8[::1],
+        nb.boolean[::1],
+        nb.int64[::1],
+        nb.int64[:, ::1],
+        nb.int64[:, ::1],
+        nb.types.Array(nb.from_dtype(TOTALS_DTYPE), 1, "C"),
+        nb.int64[::1],
+    ],
+    Memory,
+)
+
+
+@compiled(nb.int64(nb.uint64), inline=True)
+def _bits(word):
+    """Number of set bits."""
+    count = 0
+    while word:
+        word &= word - nb.uint64(1)
+        count += 1
+    return count
+
+
+@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.boolean), inline=True)
+def _mark(free, first, size, value):
+    """Set or clear the bits of an aligned block; returns how many of its frames were set before."""
+    before = 0
+    if size >= 64:
+        full = ~nb.uint64(0)
+        for word in range(first >> 6, (first + size) >> 6):
+            before += 64 if free[word] == full else _bits(free[word])
+            free[word] = full if value else nb.uint64(0)
+        return before
+    mask = ((nb.uint64(1) << nb.uint64(size)) - nb.uint64(1)) << nb.uint64(first & 63)
+    old = free[first >> 6] & mask
+    before = size if old == mask else _bits(old)
+    if value:
+        free[first >> 6] |= mask
+    else:
+        free[first >> 6] &= ~mask
+    return before
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.uint8, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _emit(m, out, kind, pfn, size, before, migratetype, zone):
+    t = m.totals[0]
+    row = out[t.events]
+    row.ts_ns = t.now_ns
+    row.kind = kind
+    row.pfn = pfn
+    row.size = size
+    row.before = before
+    row.migratetype = migratetype
+    row.zone = zone
+    t.events += 1
+
+
+@compiled(nb.boolean(_MEMORY, nb.int64, nb.int64), inline=True)
+def _is_unit(m, unit, zone):
+    """Units across a zone border, or of no zone, are never reportable."""
+    return m.zone[unit] == zone
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _retype(m, out, pfn, size, migratetype, zone):
+    """Learn the type of the pageblocks an entry lies in; say so where a policy may not know it."""
+    shift = m.shape[2]
+    for block in range(pfn >> shift, ((pfn + size - 1) >> shift) + 1):
+        if m.type[block] != migratetype or m.stale[block]:
+            m.type[block] = migratetype
+            m.stale[block] = False
+            _emit(m, out, RETYPE, block << shift, shift, 0, migratetype, zone)
+
+
+@compiled(nb.boolean(_MEMORY, nb.int64), inline=True)
+def _is_absent(m, frame):
+    """Not managed yet: neither free nor ever used."""
+    return m.last_exit[frame] == NEVER_USED and not (m.free[frame >> 6] >> nb.uint64(frame & 63)) & nb.uint64(1)
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+def _appear(m, out, first, end, zone):
+    """Tell the frames of an entering block that were not managed before: nobody has used them."""
+    frame = first
+    while frame < end:
+        run = frame
+        while run < end and _is_absent(m, run):
+            run += 1
+        if run > frame:
+            _emit(m, out, APPEAR, frame, run - frame, 0, -1, zone)
+            m.totals[0].managed += run - frame
+        frame = run + 1
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _freed(m, out, first, order, migratetype, zone):
+    size = np.int64(1) << order
+    for unit in range(first >> m.shape[0], (first + size) >> m.shape[0]):
+        m.epoch[unit] += 1
+    for block in range(first >> m.shape[2], ((first + size - 1) >> m.shape[2]) + 1):
+        m.stale[block] = True
+    m.totals[0].reportable += size
+    _emit(m, out, FREED, first, order, 0, migratetype, zone)
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _enter(m, out, first, order, migratetype, zone):
+    """An entry: units that became wholly free, as one block where the whole entry did."""
+    t, unit_order = m.totals[0], m.shape[0]
+    size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
+    _appear(m, out, first, first + size, zone)
+    already = _mark(m.free, first, size, True)
+    if already:
+        t.entry_of_free += 1
+    t.free += size - already
+    m.zone_free[zone] += size - already
+    if migratetype >= 0:
+        _retype(m, out, first, size, migratetype, zone)
+    if order < unit_order:
+        unit = first >> unit_order
+        m.free_frames[unit] += size - already
+        if m.free_frames[unit] == unit_size and already < size and _is_unit(m, unit, zone):
+            _freed(m, out, unit << unit_order, unit_order, migratetype, zone)
+        return
+    units = range(first >> unit_order, (first + size) >> unit_order)
+    if already == 0:
+        for unit in units:
+            m.free_frames[unit] = unit_size
+        _freed(m, out, first, order, migratetype, zone)
+        return
+    for unit in units:
+        was = m.free_frames[unit]
+        m.free_frames[unit] = unit_size
+        if was < unit_size:
+            _freed(m, out, unit << unit_order, unit_order, migratetype, zone)
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+def _touch(m, out, first, end, zone):
+    """Frames of one unit exit: tell of those whose last exit was before the unit's epoch."""
+    epoch = m.epoch[first >> m.shape[0]]
+    frame = first
+    while frame < end:
+        before = m.last_exit[frame]
+        run = frame
+        while run < end and m.last_exit[run] == before:
+            m.last_exit[run] = epoch
+            run += 1
+        if before != epoch:
+            _emit(m, out, TOUCH, frame, run - frame, before, -1, zone)
+        frame = run
+
+
+@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+def _exit(m, out, first, order, zone):
+    """An exit: units that stopped being wholly free, then what the host notices."""
+    t, unit_order = m.totals[0], m.shape[0]
+    size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
+    for frame in range(first, first + size):
+        if _is_absent(m, frame):
+            t.managed += 1  # in use before it was ever seen free
+    free = _mark(m.free, first, size, False)
+    if free < size:
+        t.exit_of_used += 1
+    t.free -= free
+    m.zone_free[zone] -= free
+    if order < unit_order:
+        unit = first >> unit_order
+        if m.free_frames[unit] == unit_size and _is_unit(m, unit, zone):
+            t.reportable -= unit_size
+            _emit(m, out, BROKEN, unit << unit_order, unit_order, 0, -1, zone)
+        m.free_frames[unit] -= free
+        _touch(m, out, first, first + size, zone)
+        return
+    units = range(first >> unit_order, (first + size) >> unit_order)
+    if free == size:
+        t.reportable -= size
+        _emit(m, out, BROKEN, first, order, 0, -1, zone)
+    else:
+        for unit in units:
+            if m.free_frames[unit] == unit_size:
+                t.reportable -= unit_size
+                _emit(m, out, BROKEN, unit << unit_order, unit_order, 0, -1, zone)
+    for unit in units:
+        m.free_frames[unit] = 0
+        _touch(m, out, unit << unit_order, (unit + 1) << unit_order, zone)
+
+
+@compiled(nb.void(_MEMORY, _COUNTS, nb.int64), inline=True)
+def _count(m, counts, zone):
+    """Tell a zone's free frames after its last event, unless that was told."""
+    if m.zone_ns[zone, 0] == m.zone_ns[zone, 1]:
+        return
+    t = m.totals[0]
+    row = counts[t.counts]
+    row.ts_ns = m.zone_ns[zone, 0]
+    row.zone = zone
+    row.free = m.zone_free[zone]
+    t.counts += 1
+    m.zone_ns[zone, 1] = m.zone_ns[zone, 0]
+
+
+@compiled(nb.void(_MEMORY, nb.int64), inline=True)
+def _advance_clock(m, now_ns):
+    """Bring the integrals to `now_ns`."""
+    t = m.totals[0]
+    settle(m.integrals, FREE, t.free, now_ns - t.now_ns)
+    settle(m.integrals, REPORTABLE, t.reportable, now_ns - t.now_ns)
+    settle(m.integrals, MANAGED, t.managed, now_ns - t.now_ns)
+    t.now_ns = now_ns
+
+
+@compiled(
+    nb.int64(_MEMORY, _REDUCED, _COUNTS, TS, OP, PFN, ORDER, TYPE, MEANING, BOUNDS, nb.int64[:, ::1], nb.int64)
+)
+def _reduce(m, out, counts, ts_ns, op, pfn, order, migratetype, meaning, bounds, last, start):
+    """Reduce events from `start` on; returns the first one not done (an output was full)."""
+    t = m.totals[0]
+    t.events = 0
+    t.counts = 0
+    # The most one event can tell: every frame of a block of the maximum order on its own, twice.
+    room = (np.int64(4) << m.shape[1]) + 8
+    i = start
+    while i < len(ts_ns) and t.events + room <= len(out) and t.counts + 2 * len(bounds) <= len(counts):
+        first, size_order = np.int64(pfn[i]), np.int64(order[i])
+        what, zone = step_of(op[i], first, size_order, meaning, bounds, last)
+        if ts_ns[i] < t.now_ns:
+            t.clock_back += 1
+        if what == UNKNOWN:
+            t.unknown_ops += 1
+        elif what == BAD:
+            t.outside += 1
+        elif what != NOTHING:
+            _advance_clock(m, max(ts_ns[i], t.now_ns))
+            if t.now_ns >= m.zone_ns[zone, 2]:
+                _count(m, counts, zone)
+                m.zone_ns[zone, 2] = (t.now_ns // MS + 1) * MS
+            m.zone_ns[zone, 0] = t.now_ns
+            t.steps += 1
+            if what == ENTER:
+                _enter(m, out, first, size_order, np.int64(migratetype[i]), zone)
+            else:
+                _exit(m, out, first, size_order, zone)
+        i += 1
+    for zone in range(len(bounds)):
+        _count(m, counts, zone)
+    return i
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a stretch of events comes to. `events`: REDUCED_DTYPE in time order; `counts`: free
+    frames of a zone after the last event of each millisecond that had one (COUNT_DTYPE, by time).
+    """
+
+    events: "NDArray[np.void]"
+    counts: "NDArray[np.void]"
+
+
+class Occupancy:
+    """Step 1 of one replay: feed it batches in time order.
+
+    Attributes:
+        totals: counters and current sums (TOTALS_DTYPE, one row).
+        integrals: FREE, REPORTABLE, MANAGED frames over time.
+    """
+
+    def __init__(self, guest: Guest, geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int) -> None:
+        """`state`: `FrameState` per frame at `start_ns`, limbo already settled, uint8."""
+        self.geometry = geometry
+        self._meaning = meaning_table(guest)
+        self._bounds = zone_bounds(geometry)
+        self._last = np.full((len(geometry.zones), 2), -1, np.int64)
+        self._memory = _memory_at(geometry, state, start_ns)
+        self._out = np.empty(1 << 18, REDUCED_DTYPE)
+        self._counts = np.empty(1 << 14, COUNT_DTYPE)
+
+    @property
+    def totals(self) -> "NDArray[np.void]":
+        """Counters and current sums, a record array of length 1."""
+        return self._memory.totals  # type: ignore[no-any-return]
+
+    @property
+    def integrals(self) -> "NDArray[np.int64]":
+        """FREE, REPORTABLE and MANAGED frames over time (see `exact.settle`)."""
+        return self._memory.integrals  # type: ignore[no-any-return]
+
+    def zone_free(self) -> "NDArray[np.int64]":
+        """Free frames of each zone now."""
+        return self._memory.zone_free.copy()  # type: ignore[no-any-return]
+
+    def reduce(self, columns: "dict[str, NDArray[Any]]") -> "Iterator[Reduced]":
+        """Apply one batch (ts_ns, op, pfn, order, migratetype); yields what it comes to, in parts.
+
+        The arrays of a part are reused by the next one.
+        """
+        arrays = [columns[name] for name in ("ts_ns", "op", "pfn", "order", "migratetype")]
+        done = 0
+        while done < len(arrays[0]):
+            done = _reduce(
+                self._memory, self._out, self._counts, *arrays, self._meaning, self._bounds, self._last, done
+            )
+            counts = self._counts[: self.totals["counts"][0]]
+            yield Reduced(self._out[: self.totals["events"][0]], counts[np.argsort(counts["ts_ns"], kind="stable")])
+
+    def finish(self, end_ns: int) -> None:
+        """Bring the integrals to the end of the replay."""
+        _advance_clock(self._memory, end_ns)
+
+
+def _memory_at(geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int) -> Memory:
+    state = state[: geometry.frames]
+    if len(state) < geometry.frames:
+        state = np.concatenate([state, np.full(geometry.frames - len(state), FrameState.ABSENT, np.uint8)])
+    in_zone = np.zeros(geometry.frames, bool)
+    unit_zone = np.full(geometry.units, NO_ZONE, np.uint8)
+    for index, zone in enumerate(geometry.zones):
+        in_zone[zone.start_pfn : zone.end_pfn] = True
+        unit_zone[-(-zone.start_pfn // (1 << geometry.order)) : zone.end_pfn >> geometry.order] = index
+    free = (state == FrameState.BUDDY) & in_zone
+    free_frames = free.reshape(geometry.units, -1).sum(axis=1, dtype=np.uint16)
+    whole = (free_frames == 1 << geometry.order) & (unit_zone != NO_ZONE)
+    blocks = max(geometry.frames >> geometry.pageblock_order, 1)
+    totals = np.zeros(1, TOTALS_DTYPE)
+    totals["now_ns"] = start_ns
+    totals["free"] = free.sum()
+    totals["reportable"] = int(whole.sum()) << geometry.order
+    totals["managed"] = ((state != FrameState.ABSENT) & in_zone).sum()
+    return Memory(
+        free=np.packbits(np.pad(free, (0, -len(free) % 64)), bitorder="little").view(np.uint64),
+        last_exit=np.where(state == FrameState.ABSENT, np.uint32(NEVER_USED), np.uint32(0)),
+        free_frames=free_frames,
+        epoch=whole.astype(np.uint32),
+        zone=unit_zone,
+        type=np.full(blocks + 1, MOVABLE, np.int8),
+        stale=np.ones(blocks + 1, bool),
+        zone_free=np.array([free[z.start_pfn : z.end_pfn].sum() for z in geometry.zones], np.int64),
+        zone_ns=np.tile(np.array([start_ns, start_ns, 0], np.int64), (len(geometry.zones), 1)),
+        integrals=np.zeros((3, 2), np.int64),
+        totals=totals,
+        shape=np.array([geometry.order, geometry.max_order, geometry.pageblock_order], np.int64),
+    )

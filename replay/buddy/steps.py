@@ -1,0 +1,49 @@
+"""From a recorded event to a step of the buddy: which zone, entry or exit, or why it is neither."""
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.geometry import Geometry
+from replay.buddy.ops import Meaning
+from replay.jit import compiled
+
+NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN = (int(meaning) for meaning in Meaning)
+
+# What the event columns look like to a compiled function: they come from Parquet, read-only.
+TS = nb.types.Array(nb.int64, 1, "C", readonly=True)
+OP = nb.types.Array(nb.uint8, 1, "C", readonly=True)
+PFN = nb.types.Array(nb.uint64, 1, "C", readonly=True)
+ORDER = OP
+TYPE = nb.types.Array(nb.int8, 1, "C", readonly=True)
+MEANING = nb.uint8[:, ::1]
+BOUNDS = nb.int64[:, ::1]
+
+
+def zone_bounds(geometry: Geometry) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """[start, end) pfn of each zone, shape (zones, 2)."""
+    return np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64).reshape(-1, 2)
+
+
+@compiled(nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1]), inline=True)
+def step_of(op, pfn, order, meaning, bounds, last):
+    """(NOTHING | ENTER | EXIT | BAD | UNKNOWN, zone) of one event.
+
+    `last`, shape (zones, 2): meaning and pfn of the zone's latest step. A fallback that claims a
+    pageblock fires extfrag and zone_locked for one taking, next to each other under the zone lock
+    and in either order (mm/page_alloc.c: before 6.10 extfrag comes first): the second is nothing.
+    """
+    what = np.int64(meaning[op, order & 63])
+    if what in (NOTHING, UNKNOWN, BAD):
+        return what, -1
+    size = np.int64(1) << order
+    for zone in range(len(bounds)):
+        if bounds[zone, 0] <= pfn and pfn + size <= bounds[zone, 1]:
+            if pfn & (size - 1):
+                return BAD, -1
+            told = last[zone, 1] == pfn and last[zone, 0] + what == EXIT + FALLBACK
+            last[zone, 0] = NOTHING if told else what
+            last[zone, 1] = pfn
+            if told:
+                return NOTHING, zone
+            return (ENTER if what == ENTER else EXIT), zone
+    return BAD, -1

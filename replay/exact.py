@@ -1,0 +1,58 @@
+"""Exact time integrals and latency histograms in integers, so that no result depends on grouping.
+
+An integral of frames over time does not fit 64 bits in frame nanoseconds, so it is kept as whole
+frame seconds and the rest in frame nanoseconds.
+"""
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+from replay.jit import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SECOND_NS = 1_000_000_000
+_CARRY = 1 << 60  # frame ns are carried into seconds only when they get this many
+
+# Latencies are counted in buckets of 1/1024 relative width; below 2048 ns each has its own.
+BUCKET_BITS = 10
+BUCKETS = (64 - BUCKET_BITS) << BUCKET_BITS
+
+
+@compiled(nb.void(nb.int64[:, ::1], nb.int64, nb.int64, nb.int64), inline=True)
+def settle(integrals, row, frames, elapsed_ns):
+    """Add `frames` over `elapsed_ns` to an integral (a row of [frame seconds, frame ns])."""
+    if elapsed_ns >= SECOND_NS:
+        integrals[row, 0] += frames * (elapsed_ns // SECOND_NS)
+        elapsed_ns %= SECOND_NS
+    rest = integrals[row, 1] + frames * elapsed_ns
+    if rest >= _CARRY:
+        integrals[row, 0] += rest // SECOND_NS
+        rest %= SECOND_NS
+    integrals[row, 1] = rest
+
+
+def byte_seconds(integrals: "NDArray[np.int64]", row: int, page_size: int) -> float:
+    """An integral in byte seconds."""
+    frame_ns = int(integrals[row, 0]) * SECOND_NS + int(integrals[row, 1])
+    return frame_ns * page_size / SECOND_NS
+
+
+@compiled(nb.int64(nb.int64), inline=True)
+def bucket_of(latency_ns):
+    """The histogram bucket of a latency."""
+    shift = 0
+    while latency_ns >> shift >= 2 << BUCKET_BITS:
+        shift += 1
+    return (shift << BUCKET_BITS) + (latency_ns >> shift)
+
+
+def bucket_bounds_ns() -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """Lowest latency of each bucket, and its width, in ns."""
+    index = np.arange(BUCKETS)
+    shift = np.maximum((index >> BUCKET_BITS) - 1, 0)
+    lowest = (index - (shift << BUCKET_BITS)).astype(np.float64) * np.exp2(shift)
+    return lowest, np.exp2(shift)

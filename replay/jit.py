@@ -1,0 +1,51 @@
+"""How compiled functions are declared: explicit signatures, cached on disk, no Python object inside.
+
+Numba's cache notices when a function's own file changes, but not when a function it calls in
+another file does. So the cache lives in a folder named after all of this package's sources.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).parent
+
+
+def _cache_folder() -> Path | None:
+    """.numba_cache/<digest of the sources> beside the package; None where that cannot be written."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    folder = PACKAGE.parent / ".numba_cache"
+    mine = folder / digest.hexdigest()
+    try:
+        if not mine.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            mine.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return mine
+
+
+_folder = _cache_folder()
+if _folder is not None:
+    numba.config.CACHE_DIR = str(_folder)
+
+
+def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs
+    """Decorate a function for compilation with this signature.
+
+    Without an explicit signature, or with a dispatcher among the arguments, the on-disk cache
+    would miss in every new process. `inline` makes LLVM always inline it: for small functions on
+    the hot path, whose many array arguments would cost more than their work.
+    """
+    return cast(
+        "Callable[[F], F]",
+        numba.njit(signature, cache=True, nogil=True, error_model="numpy", forceinline=inline, _nrt=False),
+    )
