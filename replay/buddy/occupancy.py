@@ -61,6 +61,7 @@ TOTALS_DTYPE = np.dtype(
         ("free", np.int64),  # frames, now
         ("reportable", np.int64),
         ("managed", np.int64),
+        ("bin", np.int64),
     ]
 )
 # Rows of the integrals: [frame seconds, frame nanoseconds].
@@ -84,6 +85,8 @@ class Memory(NamedTuple):
     integrals: Any
     totals: Any
     shape: Any  # order, max_order, pageblock_order
+    bins_ns: Any  # instants at which `series` is told
+    series: Any  # (FREE, REPORTABLE, MANAGED; bins): frames
 
 
 _REDUCED = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
@@ -102,6 +105,8 @@ _MEMORY = nb.types.NamedTuple(
         nb.int64[:, ::1],
         nb.types.Array(nb.from_dtype(TOTALS_DTYPE), 1, "C"),
         nb.int64[::1],
+        nb.int64[::1],
+        nb.int64[:, ::1],
     ],
     Memory,
 )
@@ -298,8 +303,13 @@ def _count(m, counts, zone):
 
 @compiled(nb.void(_MEMORY, nb.int64), inline=True)
 def _advance_clock(m, now_ns):
-    """Bring the integrals to `now_ns`."""
+    """Bring the integrals and the series to `now_ns`."""
     t = m.totals[0]
+    while t.bin < len(m.bins_ns) and m.bins_ns[t.bin] < now_ns:
+        m.series[FREE, t.bin] = t.free
+        m.series[REPORTABLE, t.bin] = t.reportable
+        m.series[MANAGED, t.bin] = t.managed
+        t.bin += 1
     settle(m.integrals, FREE, t.free, now_ns - t.now_ns)
     settle(m.integrals, REPORTABLE, t.reportable, now_ns - t.now_ns)
     settle(m.integrals, MANAGED, t.managed, now_ns - t.now_ns)
@@ -361,13 +371,20 @@ class Occupancy:
         integrals: FREE, REPORTABLE, MANAGED frames over time.
     """
 
-    def __init__(self, guest: Guest, geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        geometry: Geometry,
+        state: "NDArray[np.uint8]",
+        start_ns: int,
+        bins_ns: "NDArray[np.int64]",
+    ) -> None:
         """`state`: `FrameState` per frame at `start_ns`, limbo already settled, uint8."""
         self.geometry = geometry
         self._meaning = meaning_table(guest)
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
-        self._memory = _memory_at(geometry, state, start_ns)
+        self._memory = _memory_at(geometry, state, start_ns, bins_ns)
         self._out = np.empty(1 << 18, REDUCED_DTYPE)
         self._counts = np.empty(1 << 14, COUNT_DTYPE)
 
@@ -380,6 +397,11 @@ class Occupancy:
     def integrals(self) -> "NDArray[np.int64]":
         """FREE, REPORTABLE and MANAGED frames over time (see `exact.settle`)."""
         return self._memory.integrals  # type: ignore[no-any-return]
+
+    @property
+    def series(self) -> "NDArray[np.int64]":
+        """FREE, REPORTABLE and MANAGED frames at each bin, shape (3, bins)."""
+        return self._memory.series  # type: ignore[no-any-return]
 
     def zone_free(self) -> "NDArray[np.int64]":
         """Free frames of each zone now."""
@@ -400,11 +422,16 @@ class Occupancy:
             yield Reduced(self._out[: self.totals["events"][0]], counts[np.argsort(counts["ts_ns"], kind="stable")])
 
     def finish(self, end_ns: int) -> None:
-        """Bring the integrals to the end of the replay."""
+        """Bring the integrals and the series to the end of the replay."""
         _advance_clock(self._memory, end_ns)
+        done = int(self.totals["bin"][0])
+        for row, name in ((FREE, "free"), (REPORTABLE, "reportable"), (MANAGED, "managed")):
+            self.series[row, done:] = self.totals[name][0]
 
 
-def _memory_at(geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int) -> Memory:
+def _memory_at(
+    geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int, bins_ns: "NDArray[np.int64]"
+) -> Memory:
     state = state[: geometry.frames]
     if len(state) < geometry.frames:
         state = np.concatenate([state, np.full(geometry.frames - len(state), FrameState.ABSENT, np.uint8)])
@@ -435,4 +462,6 @@ def _memory_at(geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int) ->
         integrals=np.zeros((3, 2), np.int64),
         totals=totals,
         shape=np.array([geometry.order, geometry.max_order, geometry.pageblock_order], np.int64),
+        bins_ns=bins_ns,
+        series=np.zeros((3, len(bins_ns)), np.int64),
     )

@@ -1,0 +1,169 @@
+"""The host: which frames it took back, which it must back again. Exact per frame.
+
+The guest's reported flag is lost on split and merge while the host's memory stays gone, so this
+knows nothing of lists. A frame is away iff its granule's last discard came in a later epoch than
+the frame's own last exit (see `buddy.occupancy`); counts per granule say how many are.
+"""
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.occupancy import NEVER_USED
+from replay.exact import settle
+from replay.jit import compiled
+from replay.state import (
+    BACKING,
+    BACKING_2M,
+    BACKING_THP,
+    GRANULE_ORDER,
+    HOST_ORDER,
+    ORDER,
+    RECLAIMED,
+    STATE,
+)
+
+
+@compiled(nb.void(STATE, nb.int64), inline=True)
+def advance(s, now_ns):
+    """Bring the reclaimed integral and its timeline to `now_ns`, before it changes."""
+    m = s.meters[0]
+    while m.bin < len(s.bins_ns) and s.bins_ns[m.bin] < now_ns:
+        s.timeline[m.bin] = m.reclaimed
+        m.bin += 1
+    settle(s.integrals, RECLAIMED, m.reclaimed, now_ns - m.now_ns)
+    m.now_ns = now_ns
+
+
+@compiled(nb.int64(STATE, nb.int64))
+def backed_in_unit(s, unit):
+    """Frames of a unit that the host still backs."""
+    per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
+    backed = np.int64(1) << s.shape[ORDER]
+    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+        backed -= np.int64(s.granules[granule].away) + np.int64(s.granules[granule].fresh)
+    return backed
+
+
+@compiled(nb.int64(STATE, nb.int64, nb.uint32, nb.int64))
+def discard_unit(s, unit, epoch, now_ns):
+    """Take away every backed frame of a unit reported in `epoch`; returns how many were new."""
+    per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
+    size = np.int64(1) << s.shape[GRANULE_ORDER]
+    new = 0
+    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+        g = s.granules[granule]
+        gained = size - np.int64(g.away) - np.int64(g.fresh)
+        g.away += gained
+        g.reported = epoch
+        s.pages[(granule << s.shape[GRANULE_ORDER]) >> s.shape[HOST_ORDER]].away += gained
+        new += gained
+    if new:
+        advance(s, now_ns)
+        s.meters[0].reclaimed += new
+        s.meters[0].peak = max(s.meters[0].peak, s.meters[0].reclaimed)
+    return new
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64), inline=True)
+def _bring_back(s, frames, now_ns):
+    if frames:
+        advance(s, now_ns)
+        s.meters[0].reclaimed -= frames
+        s.meters[0].refaults += frames
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64))
+def _fill_page(s, page, now_ns):
+    """The host backs a whole huge page."""
+    shift = s.shape[HOST_ORDER] - s.shape[GRANULE_ORDER]
+    for granule in range(page << shift, (page + 1) << shift):
+        if granule < len(s.granules):
+            g = s.granules[granule]
+            _bring_back(s, np.int64(g.away), now_ns)
+            g.away = 0
+            g.fresh = 0
+            g.reported = 0
+    s.pages[page].away = 0
+    s.pages[page].fresh = 0
+
+
+@compiled(nb.boolean(STATE, nb.int64), inline=True)
+def _wholly_absent(s, page):
+    return s.pages[page].away + s.pages[page].fresh == np.int64(1) << s.shape[HOST_ORDER]
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
+def _fault(s, granule, frames, fresh, now_ns):
+    """Frames of a granule that the host does not back are used: it backs them, or their huge page."""
+    page = (granule << s.shape[GRANULE_ORDER]) >> s.shape[HOST_ORDER]
+    backing = s.shape[BACKING]
+    if backing == BACKING_2M or (backing == BACKING_THP and _wholly_absent(s, page)):
+        _fill_page(s, page, now_ns)
+        return
+    g = s.granules[granule]
+    if fresh:
+        g.fresh -= frames
+        s.pages[page].fresh -= frames
+        return
+    g.away -= frames
+    s.pages[page].away -= frames
+    _bring_back(s, frames, now_ns)
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.uint32, nb.int64))
+def touch(s, pfn, frames, before, now_ns):
+    """Frames of one unit leave the buddy for the first time since `before`, an epoch of it."""
+    size = np.int64(1) << s.shape[GRANULE_ORDER]
+    end = pfn + frames
+    while pfn < end:
+        granule = pfn >> s.shape[GRANULE_ORDER]
+        part = min(end, (granule + 1) * size) - pfn
+        g = s.granules[granule]
+        fresh = before == NEVER_USED and g.fresh > 0
+        epoch = np.uint32(0) if before == NEVER_USED else before
+        if g.in_flight > epoch:
+            g.taken += part
+        if fresh or epoch < g.reported:
+            _fault(s, granule, part, fresh, now_ns)
+        pfn += part
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64))
+def appear(s, pfn, frames):
+    """Frames that were not managed before join the guest: the host has no memory for them yet."""
+    for frame in range(pfn, pfn + frames):
+        s.granules[frame >> s.shape[GRANULE_ORDER]].fresh += 1
+        s.pages[frame >> s.shape[HOST_ORDER]].fresh += 1
+
+
+@compiled(nb.void(STATE, nb.int64, nb.uint32))
+def hand_over(s, unit, epoch):
+    """A unit goes to the device."""
+    per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
+    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+        s.granules[granule].in_flight = epoch
+        s.granules[granule].taken = 0
+
+
+@compiled(nb.uint32(STATE, nb.int64), inline=True)
+def epoch_in_flight(s, unit):
+    """Epoch in which a unit was handed to the device, 0 when it is not there."""
+    return s.granules[unit << (s.shape[ORDER] - s.shape[GRANULE_ORDER])].in_flight
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64))
+def hand_back(s, unit, now_ns):
+    """A unit comes back from the device: what exited meanwhile is in use, so it is backed again."""
+    per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
+    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+        g = s.granules[granule]
+        g.in_flight = 0
+        if g.taken and g.away:
+            _fault(s, granule, np.int64(g.taken), False, now_ns)
+        g.taken = 0
+
+
+@compiled(nb.boolean(STATE, nb.int64), inline=True)
+def discards(s, order):
+    """Does the host do anything for a reported range of this order?"""
+    return s.shape[BACKING] != BACKING_2M or order >= s.shape[HOST_ORDER]

@@ -1,0 +1,162 @@
+"""What a policy is: parameters in, two compiled verbs out.
+
+A policy says what to report and when; the engine does it. `arrive` is called after each ordinary
+insertion into the free lists, `wake` at the policy's deadline and again when its report is done.
+Both get the state, which they may use through `replay.buddy.lists` only (never the host), and the
+policy's own memory, whose first word is the deadline.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.geometry import Geometry
+from replay.state import NEVER, STATE
+from tracer import Fault, Guest, duration_ns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEADLINE = 0  # in every policy's memory: when to wake it, ns
+MEMORY = nb.int64[::1]
+
+# What a verb asks the engine for.
+SLEEP = 0  # nothing until the deadline
+REPORT = 1  # give the slots to the device, then wake again when it is done
+INSTANT = 2  # arrive: report what just became free, at once and without isolating it; wake: all
+# that is wholly free. For bounds, which no kernel can do.
+
+# arrive(state, memory, now_ns, unit, order of the entry, order after merging) -> action
+ARRIVE = nb.int64(STATE, MEMORY, nb.int64, nb.int64, nb.int64, nb.int64)
+# wake(state, memory, now_ns) -> action
+WAKE = nb.int64(STATE, MEMORY, nb.int64)
+
+# How the engine gets them: plain function pointers, so that its own compiled code fits any policy.
+ARRIVE_TYPE = nb.types.FunctionType(ARRIVE)
+WAKE_TYPE = nb.types.FunctionType(WAKE)
+
+Value = int | float | bool | str
+STARTS = ("steady", "cold", "recorded")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One knob. `kind`: int, duration, bool or a tuple of words; `default` None: from the trace."""
+
+    name: str
+    kind: str | tuple[str, ...]
+    default: Value | None
+    meaning: str
+    minimum: int = 0
+
+    def parse(self, text: str) -> Value:
+        """The value a user wrote; durations become ns.
+
+        Raises:
+            Fault: when it is not of this kind.
+        """
+        if self.kind == "duration":
+            return duration_ns(text)
+        if isinstance(self.kind, tuple):
+            return self._word(text, self.kind)
+        if self.kind == "bool":
+            return self._word(text, ("on", "off")) == "on"
+        try:
+            number = int(text)
+        except ValueError:
+            number = self.minimum - 1
+        if number < self.minimum:
+            raise Fault(
+                f"{self.name}={text} is not possible",
+                f"it must be a whole number from {self.minimum} up",
+                f"{self.name}: {self.meaning}",
+            )
+        return number
+
+    def _word(self, text: str, words: tuple[str, ...]) -> str:
+        if text not in words:
+            raise Fault(
+                f"{self.name}={text} is not possible", f"it must be {' or '.join(words)}", f"{self.name}: {self.meaning}"
+            )
+        return text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A policy with all its parameters settled for one guest."""
+
+    policy: "Policy"
+    params: Mapping[str, Value]
+
+    @property
+    def order(self) -> int:
+        """Reporting order R."""
+        return int(self.params["order"])
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the engine runs.
+
+    Attributes:
+        arrive, wake: compiled verbs.
+        memory: the policy's own words, `memory[DEADLINE]` set.
+        capacity: slots of the device's scatter-gather list.
+        reports: False when the policy never reports anything, not even at the start.
+        to_tail: put-back goes to the tail of the lists.
+    """
+
+    arrive: Any
+    wake: Any
+    memory: "NDArray[np.int64]"
+    capacity: int = 1
+    reports: bool = True
+    to_tail: bool = True
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A registered policy.
+
+    Attributes:
+        build: (guest, geometry, params, requested, start_ns) -> Program, called once per replay;
+            `requested`: the device registers at start_ns, or finds memory that is not reported.
+    """
+
+    name: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    source: str
+    needs_of_trace: str
+    needs_of_kernel: str
+    build: Callable[[Guest, Geometry, Mapping[str, Value], bool, int], Program]
+
+    def settle(self, guest: Guest, given: Mapping[str, Value]) -> Setting:
+        """All parameters, from what was given and the defaults of this guest.
+
+        Raises:
+            Fault: for a parameter this policy does not have.
+        """
+        known = {parameter.name for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise Fault(
+                    f"policy {self.name} has no parameter {name}",
+                    f"it has {', '.join(sorted(known)) or 'none'}",
+                    "pagetide policies lists them",
+                )
+        defaults = {p.name: guest.pageblock_order if p.name == "order" else p.default for p in self.parameters}
+        return Setting(self, {**defaults, **given})  # type: ignore[dict-item] # only order has no default
+
+
+ORDER = Parameter("order", "int", None, "reporting order; default: the guest's pageblock order")
+
+
+def new_memory(words: int) -> "NDArray[np.int64]":
+    """A policy's memory with no deadline."""
+    memory = np.zeros(words, np.int64)
+    memory[DEADLINE] = NEVER
+    return memory

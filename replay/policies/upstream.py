@@ -1,0 +1,240 @@
+"""`upstream`: free page reporting as merged in Linux 5.7 (mm/page_reporting.c), with its knobs.
+
+One delayed work item. A free of order >= R requests it (`__page_reporting_notify`); two seconds
+later a pass walks the free lists of each zone whose free memory is well above its low watermark,
+isolates unreported blocks into batches, reports each batch and puts it back flagged
+(`page_reporting_process_zone`, `page_reporting_cycle`, `page_reporting_drain`). A budget limits a
+pass to about a sixteenth of a list; what is left waits for the next pass.
+"""
+
+from collections.abc import Mapping
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.geometry import Geometry
+from replay.buddy.lists import drain, free_known, isolate, read_counts, rotate_to_front
+from replay.jit import compiled
+from replay.policies.protocol import (
+    ARRIVE,
+    DEADLINE,
+    MEMORY,
+    ORDER,
+    REPORT,
+    SLEEP,
+    WAKE,
+    Parameter,
+    Policy,
+    Program,
+    Value,
+    new_memory,
+)
+from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, NOBODY, REPORTED, STATE
+from replay.state import ORDER as REPORTING_ORDER
+from tracer import Guest
+
+# Words of the policy's memory after DEADLINE.
+(
+    _STATE, _PHASE, _ZONE, _LIST_ORDER, _TYPE, _BUDGET,
+    _DELAY_NS, _CAPACITY, _SHARE, _GATE, _HZ, _JIFFIES, _JIFFIES_NS, _STEP_NS, _WORDS,
+) = range(1, 16)  # fmt: skip
+
+# The state word: PAGE_REPORTING_IDLE, REQUESTED, ACTIVE.
+_IDLE, _REQUESTED, _ACTIVE = range(3)
+# Where a pass is when it is woken.
+_WAITING, _ZONE_START, _LIST_START, _WALKING, _FULL, _REST = range(6)
+
+SECOND_NS = 1_000_000_000
+
+
+@compiled(nb.int64(MEMORY, nb.int64))
+def _jiffies(memory, now_ns):
+    return memory[_JIFFIES] + (now_ns - memory[_JIFFIES_NS]) * memory[_HZ] // SECOND_NS
+
+
+@compiled(nb.int64(nb.int64))
+def wheel_step(delay):
+    """Granularity in jiffies of a timer this many jiffies away (LVL_START, LVL_GRAN)."""
+    step = 1
+    limit = 63
+    while delay >= limit:
+        limit *= 8
+        step *= 8
+    return step
+
+
+@compiled(nb.int64(MEMORY, nb.int64))
+def _timer(memory, now_ns):
+    """When delayed work queued now runs: the timer wheel rounds up (kernel/time/timer.c calc_index).
+
+    With the phase of jiffies known, exactly; with only their rate, plus half a step on average.
+    """
+    if memory[_HZ] == 0:
+        return now_ns + memory[_DELAY_NS] + memory[_STEP_NS] // 2
+    delay = -(-memory[_DELAY_NS] * memory[_HZ] // SECOND_NS)
+    step = wheel_step(delay)
+    fires = ((_jiffies(memory, now_ns) + delay) // step + 1) * step
+    ahead = (fires - memory[_JIFFIES]) * SECOND_NS
+    return memory[_JIFFIES_NS] - (-ahead // memory[_HZ])
+
+
+@compiled(ARRIVE)
+def _arrive(_s, memory, now_ns, _unit, _order, _merged):
+    """__page_reporting_notify(): request a pass; only the first request starts the timer."""
+    if memory[_STATE] == _REQUESTED:
+        return SLEEP
+    if memory[_STATE] == _IDLE:
+        memory[DEADLINE] = _timer(memory, now_ns)
+    memory[_STATE] = _REQUESTED
+    return SLEEP
+
+
+@compiled(nb.boolean(STATE, MEMORY), inline=True)
+def _gate_open(s, memory):
+    """Is the zone's free memory above its low watermark and a batch of blocks?"""
+    zone = s.zones[memory[_ZONE]]
+    margin = memory[_CAPACITY] << s.shape[REPORTING_ORDER]
+    return memory[_GATE] == 0 or free_known(s, memory[_ZONE]) > zone.low + zone.boost + margin
+
+
+@compiled(nb.boolean(STATE, MEMORY, nb.int64))
+def _walk(s, memory, now_ns):
+    """One hold of the zone lock in page_reporting_cycle(): True when the batch is full."""
+    free_list = s.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]]
+    m = s.meters[0]
+    m.lock_takes += 1
+    walked = 0
+    unit = np.int64(free_list.head)
+    first = np.int64(NOBODY)  # what the list is to begin with when the lock is dropped
+    full = False
+    while unit != NOBODY:
+        following = np.int64(s.units[unit].next)
+        walked += 1
+        if not s.units[unit].flags & REPORTED:
+            if memory[_BUDGET] < 0:
+                memory[_STATE] = _REQUESTED
+                first = unit
+                break
+            if s.device[0].first == 0:
+                first = unit
+                full = True
+                break
+            if not isolate(s, unit, now_ns):
+                first = unit
+                break
+        unit = following
+    m.entries_walked += walked
+    m.max_entries_per_lock = max(m.max_entries_per_lock, walked)
+    if first != NOBODY:
+        rotate_to_front(s, first)
+    return full
+
+
+@compiled(nb.boolean(STATE, MEMORY))
+def _next_list(s, memory):
+    """Go to the zone's next list that is not empty and not ISOLATE; False after the last one."""
+    while memory[_LIST_ORDER] <= s.shape[MAX_ORDER]:
+        memory[_TYPE] += 1
+        if memory[_TYPE] == s.shape[MIGRATETYPES]:
+            memory[_TYPE] = -1
+            memory[_LIST_ORDER] += 1
+        elif (
+            memory[_TYPE] != s.shape[ISOLATE_TYPE]
+            and s.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]].head != NOBODY
+        ):
+            blocks = s.nr_free[memory[_ZONE], memory[_LIST_ORDER]]
+            memory[_BUDGET] = -(-blocks // (memory[_CAPACITY] * memory[_SHARE]))
+            return True
+    return False
+
+
+@compiled(WAKE)
+def _wake(s, memory, now_ns):
+    """page_reporting_process(), from where it was: at its start, or when a report is done."""
+    read_counts(s, now_ns)
+    phase = memory[_PHASE]
+    if phase == _WAITING:
+        memory[_STATE] = _ACTIVE
+        memory[_ZONE] = 0
+        s.meters[0].passes += 1
+        phase = _ZONE_START
+    else:
+        drain(s, now_ns, True)
+        if phase == _FULL:
+            memory[_BUDGET] -= 1
+            phase = _WALKING
+        else:
+            memory[_ZONE] += 1
+            phase = _ZONE_START
+    while memory[_ZONE] < len(s.zones):
+        if phase == _ZONE_START:
+            if not _gate_open(s, memory):
+                memory[_ZONE] += 1
+                continue
+            memory[_LIST_ORDER], memory[_TYPE] = s.shape[REPORTING_ORDER], -1
+            phase = _LIST_START
+        if phase == _LIST_START:
+            if _next_list(s, memory):
+                phase = _WALKING
+            elif s.device[0].first < s.device[0].capacity:
+                memory[_PHASE] = _REST
+                return REPORT
+            else:
+                memory[_ZONE] += 1
+                phase = _ZONE_START
+                continue
+        if _walk(s, memory, now_ns):
+            memory[_PHASE] = _FULL
+            return REPORT
+        phase = _LIST_START
+    memory[_PHASE] = _WAITING
+    if memory[_STATE] == _REQUESTED:
+        memory[DEADLINE] = _timer(memory, now_ns)
+    else:
+        memory[_STATE] = _IDLE
+        memory[DEADLINE] = NEVER
+    return SLEEP
+
+
+def _build(guest: Guest, _geometry: Geometry, params: Mapping[str, Value], requested: bool, start_ns: int) -> Program:
+    memory = new_memory(_WORDS)
+    memory[_DELAY_NS], memory[_CAPACITY] = int(params["delay"]), int(params["capacity"])
+    memory[_SHARE], memory[_GATE] = int(params["budget"]), int(params["gate"])
+    if params["rounding"] == "wheel" and guest.hz is not None:
+        _set_clock(memory, guest, int(params["delay"]))
+    if requested:
+        # page_reporting_register() requests a first pass.
+        memory[_STATE], memory[DEADLINE] = _REQUESTED, _timer(memory, start_ns)
+    return Program(
+        _arrive, _wake, memory, capacity=int(params["capacity"]), to_tail=params["putback"] == "tail"
+    )
+
+
+def _set_clock(memory: "np.ndarray[tuple[int], np.dtype[np.int64]]", guest: Guest, delay_ns: int) -> None:
+    if guest.hz is None:
+        return
+    if guest.jiffies is not None and guest.jiffies_monotonic_ns is not None:
+        memory[_HZ], memory[_JIFFIES] = guest.hz, guest.jiffies
+        memory[_JIFFIES_NS] = guest.jiffies_monotonic_ns
+    else:
+        ticks = -(-delay_ns * guest.hz // SECOND_NS)
+        memory[_STEP_NS] = wheel_step(ticks) * SECOND_NS // guest.hz
+
+
+POLICY = Policy(
+    name="upstream",
+    summary="free page reporting as in Linux 5.7 and later",
+    parameters=(
+        ORDER,
+        Parameter("delay", "duration", 2 * SECOND_NS, "from the first request to the pass"),
+        Parameter("capacity", "int", 32, "blocks in one report call", minimum=1),
+        Parameter("budget", "int", 16, "a pass takes about 1/budget of each list", minimum=1),
+        Parameter("gate", "bool", True, "skip zones not well above their low watermark (on, off)"),
+        Parameter("rounding", ("wheel", "none"), "wheel", "timers as the timer wheel rounds them"),
+        Parameter("putback", ("tail", "head"), "tail", "reported blocks return to the tail (5.10+) or as any free (5.7)"),
+    ),
+    source="mm/page_reporting.c, Linux 5.7 to 6.12",
+    needs_of_trace="nothing more than the buddy layer",
+    needs_of_kernel="Linux 5.7, a balloon with free page reporting",
+    build=_build,
+)

@@ -1,0 +1,288 @@
+"""Step 2: one policy in virtual time, over the reduced events of a stretch of trace.
+
+Events up to and including an instant apply before an action at it. A policy advances alone, on its
+own timers, to the last instant of the stretch; nothing it does depends on where stretches end.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+from replay import host, meters
+from replay.buddy.lists import insert, link, pageblock_type, take, units_of
+from replay.buddy.occupancy import APPEAR, BROKEN, COUNT_DTYPE, FREED, REDUCED_DTYPE, RETYPE, TOUCH
+from replay.device import submit
+from replay.exact import settle
+from replay.jit import compiled
+from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
+from replay.state import (
+    BACKING,
+    BACKING_2M,
+    CLOCK_UNKNOWN,
+    FREE,
+    HELD_FRAMES,
+    HOST_ORDER,
+    ISOLATED,
+    LOGGING,
+    MAX_ORDER,
+    ORDER,
+    PAGEBLOCK_ORDER,
+    REPORTED,
+    STATE,
+    State,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from replay.policies.protocol import Program
+
+MS = 1_000_000
+DONE, LOG_FULL = 0, 1
+_EVENTS = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
+_COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+def _instant(s, first, last, now_ns):
+    """Report units [first, last) at once: those of which the host still backs something."""
+    for unit in range(first, last):
+        if not s.units[unit].flags & FREE or s.units[unit].told == s.units[unit].epoch:
+            continue
+        if not host.backed_in_unit(s, unit):
+            continue
+        m = s.meters[0]
+        m.calls += 1
+        m.blocks += 1
+        m.frames += np.int64(1) << s.shape[ORDER]
+        new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
+        meters.sample(s, unit, new, now_ns)
+        s.units[unit].told = s.units[unit].epoch
+        meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
+def _instant_after(s, unit, order, merged, now_ns):
+    """An entry is reported at once; where the host takes whole huge pages only, with all of its page."""
+    size = units_of(s, order)
+    if s.shape[BACKING] == BACKING_2M and s.shape[ORDER] < s.shape[HOST_ORDER]:
+        if merged < s.shape[HOST_ORDER]:
+            return
+        size = max(size, units_of(s, s.shape[HOST_ORDER]))
+    first = unit & ~(size - 1)
+    _instant(s, first, first + size, now_ns)
+
+
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.int64, nb.int64))
+def _freed(s, memory, arrive, unit, order, migratetype, now_ns):
+    """Units became wholly free: their clocks start, the block is listed, the policy hears of it."""
+    for each in range(unit, unit + units_of(s, order)):
+        s.units[each].epoch += np.uint32(1)
+        s.units[each].since_ns = now_ns
+        s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE)
+    if migratetype < 0:
+        migratetype = pageblock_type(s, unit)
+    _, merged = insert(s, unit, order, migratetype, False)
+    action = arrive(s, memory, now_ns, unit, order, merged)
+    if action == INSTANT:
+        _instant_after(s, unit, order, merged, now_ns)
+    return action
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+def _broken(s, unit, order, now_ns):
+    """Units stopped being wholly free."""
+    for each in range(unit, unit + units_of(s, order)):
+        meters.miss(s, each, now_ns)
+        s.units[each].flags &= ~np.uint8(FREE)
+    take(s, unit, order, now_ns)
+
+
+@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, _EVENTS, nb.int64))
+def _apply(s, memory, arrive, events, index):
+    """One reduced event."""
+    event = events[index]
+    kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
+    if kind == TOUCH:
+        host.touch(s, pfn, size, event.before, event.ts_ns)
+    elif kind == FREED:
+        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
+    elif kind == BROKEN:
+        _broken(s, pfn >> s.shape[ORDER], size, event.ts_ns)
+    elif kind == RETYPE:
+        s.types[pfn >> s.shape[PAGEBLOCK_ORDER]] = event.migratetype
+    elif kind == APPEAR:
+        host.appear(s, pfn, size)
+
+
+@compiled(nb.void(STATE))
+def _complete(s):
+    """The device is done: the host has discarded the blocks, lowest slot first."""
+    device, m = s.device[0], s.meters[0]
+    m.calls += 1
+    for index in range(device.first, device.capacity):
+        slot = s.slots[index]
+        meters.report_block(s, np.int64(slot.unit), np.int64(slot.order), device.submit_ns, device.done_ns)
+    for index in range(device.first, device.capacity):
+        slot = s.slots[index]
+        for unit in range(slot.unit, slot.unit + units_of(s, np.int64(slot.order))):
+            host.hand_back(s, unit, device.done_ns)
+    device.busy = 0
+
+
+@compiled(nb.void(STATE, _COUNTS, nb.int64[::1], nb.int64))
+def _see_counts(s, counts, cursors, until_ns):
+    """Take in zone counts up to an instant; one shows once its millisecond is over (`read_counts`)."""
+    while cursors[1] < len(counts) and counts[cursors[1]].ts_ns <= until_ns:
+        count = counts[cursors[1]]
+        zone = s.zones[count.zone]
+        if count.ts_ns // MS != zone.latest_ms:
+            zone.free = zone.latest_free
+            zone.latest_ms = count.ts_ns // MS
+        zone.latest_free = count.free
+        cursors[1] += 1
+
+
+@compiled(nb.boolean(STATE), inline=True)
+def _has_room(s):
+    """Can the log take what one step of the loop may add: an entry's units, or a full batch?"""
+    return s.meters[0].logged + (np.int64(1) << s.shape[MAX_ORDER]) + s.device[0].capacity <= len(s.log)
+
+
+@compiled(nb.boolean(STATE))
+def _sweep(s):
+    """Report everything that is wholly free, as far as the log has room; True when all is done."""
+    m = s.meters[0]
+    while m.sweep:
+        if s.shape[LOGGING] and not _has_room(s):
+            return False
+        _instant(s, m.sweep - 1, m.sweep, m.sweep_ns)
+        m.sweep = m.sweep + 1 if m.sweep < len(s.units) else 0
+    return True
+
+
+@compiled(
+    nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, _EVENTS, _COUNTS, nb.int64[::1], nb.int64)
+)
+def _advance(s, memory, arrive, wake, events, counts, cursors, until_ns):
+    """Apply all events, and let the policy act before `until_ns`; LOG_FULL asks to be called again.
+
+    At `until_ns` itself more events may come with the next stretch, so no action happens then.
+    """
+    device = s.device[0]
+    while True:
+        if not _sweep(s):
+            return LOG_FULL
+        due_ns = device.done_ns if device.busy else memory[DEADLINE]
+        while cursors[0] < len(events) and events[cursors[0]].ts_ns <= due_ns:
+            if s.shape[LOGGING] and not _has_room(s):
+                return LOG_FULL
+            _apply(s, memory, arrive, events, cursors[0])
+            cursors[0] += 1
+            if not device.busy:
+                due_ns = memory[DEADLINE]
+        _see_counts(s, counts, cursors, due_ns)
+        if due_ns >= until_ns:
+            return DONE
+        if s.shape[LOGGING] and not _has_room(s):
+            return LOG_FULL
+        if device.busy:
+            _complete(s)
+        action = wake(s, memory, due_ns)
+        if action == REPORT:
+            submit(s, due_ns)
+        elif action == INSTANT:
+            s.meters[0].sweep = 1
+            s.meters[0].sweep_ns = due_ns
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
+def _start_block(s, unit, order, reported, clock_known, now_ns):
+    """List a block that is free when the replay starts, at its list's tail."""
+    for each in range(unit, unit + units_of(s, order)):
+        s.units[each].epoch = 1
+        s.units[each].since_ns = now_ns
+        s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
+    link(s, unit, order, pageblock_type(s, unit), True)
+    if not reported:
+        return
+    s.units[unit].flags |= np.uint8(REPORTED)
+    for each in range(unit, unit + units_of(s, order)):
+        s.units[each].told = 1
+        if host.discards(s, order):
+            s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
+
+
+@compiled(nb.int64(STATE, nb.int64))
+def _finish(s, end_ns):
+    """Close the books; returns the frames of units still waiting."""
+    host.advance(s, end_ns)
+    m = s.meters[0]
+    while m.bin < len(s.bins_ns):
+        s.timeline[m.bin] = m.reclaimed
+        m.bin += 1
+    for index in range(s.device[0].first, s.device[0].capacity):
+        slot = s.slots[index]
+        if slot.state == ISOLATED:
+            settle(s.integrals, HELD_FRAMES, np.int64(1) << np.int64(slot.order), end_ns - slot.isolated_ns)
+    return meters.still_waiting(s, end_ns)
+
+
+@dataclass(frozen=True)
+class StartBlock:
+    """A block that is free at the start, and whether it is already reported."""
+
+    unit: int
+    order: int
+    reported: bool
+
+    def unreported(self) -> "StartBlock":
+        """The same block, not reported."""
+        return replace(self, reported=False)
+
+
+class Schedule:
+    """One policy's run: its world, its program, and the report log as it is drained.
+
+    Attributes:
+        state: see `State`; read it when the run is finished.
+        log: parts of the report log (`state.LOG` rows), in order.
+        waiting_frames: frames of units still waiting at the end.
+    """
+
+    def __init__(self, state: State, program: "Program") -> None:
+        self.state, self.program = state, program
+        self.log: list[NDArray[np.void]] = []
+        self.waiting_frames = 0
+
+    def start(self, blocks: "Iterable[StartBlock]", zone_free: "NDArray[np.int64]", *, clock_known: bool, now_ns: int) -> None:
+        """Set the lists and the host up as they are when the replay starts."""
+        state = self.state
+        state.meters["now_ns"] = now_ns
+        state.zones["latest_free"] = zone_free
+        state.zones["free"] = zone_free
+        for block in blocks:
+            _start_block(state, block.unit, block.order, block.reported, clock_known, now_ns)
+
+    def advance(self, events: "NDArray[np.void]", counts: "NDArray[np.void]", until_ns: int) -> None:
+        """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""
+        cursors = np.zeros(2, np.int64)
+        program = self.program
+        while _advance(self.state, program.memory, program.arrive, program.wake, events, counts, cursors, until_ns) == LOG_FULL:  # fmt: skip
+            self._drain_log()
+
+    def finish(self, end_ns: int) -> None:
+        """Act up to the end of the trace, then close the books."""
+        self.advance(np.empty(0, REDUCED_DTYPE), np.empty(0, COUNT_DTYPE), end_ns + 1)
+        self.waiting_frames = _finish(self.state, end_ns)
+        self._drain_log()
+
+    def _drain_log(self) -> None:
+        rows = int(self.state.meters["logged"][0])
+        if rows:
+            self.log.append(self.state.log[:rows].copy())
+            self.state.meters["logged"] = 0
