@@ -12,11 +12,11 @@ import numpy as np
 from replay.buddy.geometry import Geometry
 from replay.buddy.occupancy import Occupancy
 from replay.device import Device
-from replay.policies.protocol import STARTS, Program, Setting
+from replay.policies.protocol import STARTS, Setting
 from replay.schedule import Schedule
 from replay.start import Start, event_columns
 from replay.state import BACKINGS, new_state
-from tracer import Fault, Trace
+from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,20 +54,34 @@ class Options:
 
 
 class Group:
-    """Everything at one reporting order: step 1, and the policies that live on it."""
+    """Everything at one reporting order: step 1, and the policies that live on it.
 
-    def __init__(self, trace: Trace, start: Start, order: int, settings: Sequence[Setting], options: Options) -> None:
-        guest = trace.manifest.guest
-        self.geometry = Geometry.of(guest, trace.zones, order)
-        self.bins_ns = bins(*trace.span_ns)
-        self.occupancy = Occupancy(guest, self.geometry, start.state, start.now_ns, self.bins_ns)
-        self.schedules = {id(setting): self._schedule(trace, start, setting, options) for setting in settings}
+    Attributes:
+        schedules: one per setting, in the order given.
+    """
 
-    def _schedule(self, trace: Trace, start: Start, setting: Setting, options: Options) -> Schedule:
-        blocks = list(start.blocks(self.geometry, options.start))
+    def __init__(
+        self,
+        guest: Guest,
+        geometry: Geometry,
+        start: Start,
+        end_ns: int,
+        settings: Sequence[Setting],
+        options: Options,
+    ) -> None:
+        self.guest, self.geometry, self.start, self.options = guest, geometry, start, options
+        self.end_ns = end_ns
+        self.bins_ns = bins(start.now_ns, end_ns)
+        self.occupancy = Occupancy(guest, geometry, start.state, start.now_ns, self.bins_ns)
+        self.schedules = [self._schedule(setting) for setting in settings]
+
+    def _schedule(self, setting: Setting) -> Schedule:
+        options, now_ns = self.options, self.start.now_ns
+        blocks = list(self.start.blocks(self.geometry, options.start))
         requested = options.start == "cold" or any(not block.reported for block in blocks)
-        guest = trace.manifest.guest
-        program: Program = setting.policy.build(guest, self.geometry, setting.params, requested, start.now_ns)
+        program = setting.policy.build(self.guest, self.geometry, setting.params, requested, now_ns)
+        if not program.reports:
+            blocks = [block.unreported() for block in blocks]
         state = new_state(
             self.geometry,
             backing=options.backing,
@@ -80,26 +94,22 @@ class Group:
             to_tail=program.to_tail,
         )
         schedule = Schedule(state, program)
-        schedule.start(
-            blocks if program.reports else [block.unreported() for block in blocks],
-            self.occupancy.zone_free(),
-            clock_known=options.start == "cold",
-            now_ns=start.now_ns,
-        )
+        clock_known = options.start == "cold"
+        schedule.start(blocks, self.occupancy.zone_free(), clock_known=clock_known, now_ns=now_ns)
         return schedule
 
     def feed(self, columns: "dict[str, NDArray[Any]]") -> None:
-        """Live through one batch of events."""
+        """Live through one batch of events, all later than the start."""
         for part in self.occupancy.reduce(columns):
             now_ns = int(self.occupancy.totals["now_ns"][0])
-            for schedule in self.schedules.values():
+            for schedule in self.schedules:
                 schedule.advance(part.events, part.counts, now_ns)
 
-    def finish(self, end_ns: int) -> None:
+    def finish(self) -> None:
         """Close the books at the end of the trace."""
-        self.occupancy.finish(end_ns)
-        for schedule in self.schedules.values():
-            schedule.finish(end_ns)
+        self.occupancy.finish(self.end_ns)
+        for schedule in self.schedules:
+            schedule.finish(self.end_ns)
 
 
 def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":
@@ -111,32 +121,49 @@ def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":
     return np.append(inner, np.int64(last_ns))
 
 
-def run_groups(
+@dataclass(frozen=True)
+class Run:
+    """One setting, replayed: its schedule, and the group it shares step 1 with."""
+
+    setting: Setting
+    schedule: Schedule
+    group: Group
+
+
+def run_all(
     trace: Trace,
     settings: Sequence[Setting],
     options: Options,
     tell: Callable[[int], None] = lambda _rows: None,
-) -> dict[int, Group]:
-    """Replay a trace under all settings in one pass; the finished groups by reporting order.
+) -> list[Run]:
+    """Replay a trace under all settings in one pass; `tell` hears of the events done.
 
     Raises:
         Fault: when the trace cannot be replayed.
     """
     options.check()
     first_ns, last_ns = trace.span_ns
-    start = Start.of(trace, Geometry.of(trace.manifest.guest, trace.zones))
-    orders = sorted({setting.order for setting in settings})
+    guest = trace.manifest.guest
+    start = Start.of(trace, Geometry.of(guest, trace.zones))
+    by_order: dict[int, list[Setting]] = {}
+    for setting in settings:
+        by_order.setdefault(setting.order, []).append(setting)
     groups = {
-        order: Group(trace, start, order, [s for s in settings if s.order == order], options) for order in orders
+        order: Group(guest, Geometry.of(guest, trace.zones, order), start, last_ns, chosen, options)
+        for order, chosen in by_order.items()
     }
     for columns in event_columns(trace):
         rows = len(columns["ts_ns"])
         begin = int(np.searchsorted(columns["ts_ns"], first_ns, "right"))
         if begin < rows:
-            fresh = {name: values[begin:] for name, values in columns.items()}
+            later = {name: values[begin:] for name, values in columns.items()}
             for group in groups.values():
-                group.feed(fresh)
+                group.feed(later)
         tell(rows)
     for group in groups.values():
-        group.finish(last_ns)
-    return groups
+        group.finish()
+    return [
+        Run(setting, schedule, groups[order])
+        for order, chosen in by_order.items()
+        for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
+    ]

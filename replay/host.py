@@ -60,7 +60,6 @@ def discard_unit(s, unit, epoch, now_ns):
     if new:
         advance(s, now_ns)
         s.meters[0].reclaimed += new
-        s.meters[0].peak = max(s.meters[0].peak, s.meters[0].reclaimed)
     return new
 
 

@@ -61,6 +61,7 @@ def _instant(s, first, last, now_ns):
         m.frames += np.int64(1) << s.shape[ORDER]
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
         meters.sample(s, unit, new, now_ns)
+        m.peak = max(m.peak, m.reclaimed)
         s.units[unit].told = s.units[unit].epoch
         meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
 
@@ -131,6 +132,7 @@ def _complete(s):
         slot = s.slots[index]
         for unit in range(slot.unit, slot.unit + units_of(s, np.int64(slot.order))):
             host.hand_back(s, unit, device.done_ns)
+    m.peak = max(m.peak, m.reclaimed)
     device.busy = 0
 
 
@@ -215,6 +217,7 @@ def _start_block(s, unit, order, reported, clock_known, now_ns):
         s.units[each].told = 1
         if host.discards(s, order):
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
+    s.meters[0].peak = s.meters[0].reclaimed
 
 
 @compiled(nb.int64(STATE, nb.int64))

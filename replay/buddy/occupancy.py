@@ -258,8 +258,9 @@ def _exit(m, out, first, order, zone):
     t, unit_order = m.totals[0], m.shape[0]
     size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
     for frame in range(first, first + size):
-        if _is_absent(m, frame):
-            t.managed += 1  # in use before it was ever seen free
+        if _is_absent(m, frame):  # in use before it was ever seen free: the host backs it already
+            t.managed += 1
+            m.last_exit[frame] = m.epoch[frame >> unit_order]
     free = _mark(m.free, first, size, False)
     if free < size:
         t.exit_of_used += 1

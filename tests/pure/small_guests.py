@@ -1,0 +1,152 @@
+"""Small made-up guests and event streams for the property tests, and both models run on them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from replay.buddy.geometry import Geometry
+from replay.device import Device
+from replay.engine import Group, Options
+from replay.policies import policy_named
+from replay.start import Start
+from tests.oracle import model
+from tracer import FrameState, Guest, Op, Zone
+
+T0_NS = 5_000_000_123
+STATES = {"used": FrameState.USED, "free": FrameState.BUDDY, "absent": FrameState.ABSENT}
+PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
+
+
+def guest(max_order: int, pageblock_order: int, hz: int | None, jiffies: tuple[int, int] | None) -> Guest:
+    return Guest(
+        kernel_release="test", machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
+        pageblock_order=pageblock_order, migratetypes=["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"],
+        pcp_orders=[], thp_mode=None, hz=hz, jiffies=jiffies[0] if jiffies else None,
+        jiffies_monotonic_ns=jiffies[1] if jiffies else None,
+    )  # fmt: skip
+
+
+def zone(name: str, start: int, end: int, low: int = 0) -> Zone:
+    size = end - start
+    return Zone(0, name, start, size, size, size, 0, low // 2, low, low, 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    guest: Guest
+    zones: list[Zone]
+    state: dict[int, str]
+    events: list[model.Event]
+    end_ns: int
+
+
+@st.composite
+def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
+    max_order = draw(st.integers(2, 5))
+    pageblock_order = draw(st.integers(1, max_order))
+    middle = draw(st.integers(10, 60))
+    first = draw(st.integers(0, 9))
+    low = draw(st.sampled_from([0, 0, 4, 12]))
+    zones = [zone("A", first, middle, low), zone("B", middle + draw(st.integers(0, 5)), 100, low)]
+    hz = draw(st.sampled_from([None, 100, 250, 1000]))
+    jiffies = draw(st.sampled_from([None, (4_000_000, T0_NS - 777_777)])) if hz else None
+    state: dict[int, str] = {}
+    for z in zones:
+        frame = z.start_pfn
+        while frame < z.end_pfn:
+            what = draw(st.sampled_from(["used", "free", "free", "absent"]))
+            for _ in range(draw(st.sampled_from([1, 2, 8, 16, 32]))):
+                if frame < z.end_pfn:
+                    state[frame] = what
+                    frame += 1
+    events, end_ns = _events(draw, zones, dict(state), max_order, max_events)
+    return Case(guest(max_order, pageblock_order, hz, jiffies), zones, state, events, end_ns)
+
+
+def _events(draw: st.DrawFn, zones: list[Zone], state: dict[int, str], max_order: int, most: int) -> Any:
+    moves = draw(st.lists(st.tuples(
+        st.sampled_from([0, 0, 1, 1000, 200_000, 600_000, 1_000_000, 3_000_000, 40_000_000]),
+        st.sampled_from(["exit", "enter"]),
+        st.integers(0, 99), st.integers(0, max_order), st.sampled_from([-1, 1, 1, 0, 2, 3]), st.integers(0, 30),
+    ), max_size=most))  # fmt: skip
+    now_ns, events = T0_NS, []
+    for wait_ns, kind, place, order, migratetype, wild in moves:
+        now_ns += wait_ns
+        pfn = place if wild == 0 else _fitting(state, zones, kind, place, order)
+        if pfn is None:
+            continue
+        events.append((now_ns, kind, pfn, order, migratetype if kind == "enter" else -1))
+        if pfn % (1 << order) == 0 and any(z.start_pfn <= pfn and pfn + (1 << order) <= z.end_pfn for z in zones):
+            for frame in range(pfn, pfn + (1 << order)):
+                state[frame] = "free" if kind == "enter" else "used"
+    return events, now_ns + draw(st.sampled_from([0, 500_000, 50_000_000]))
+
+
+def _fitting(state: dict[int, str], zones: list[Zone], kind: str, place: int, order: int) -> int | None:
+    """An aligned block near `place` for which the move is possible, if there is one."""
+    size = 1 << order
+    for step in range(0, 128, size):
+        pfn = ((place + step) % 128) // size * size
+        inside = any(z.start_pfn <= pfn and pfn + size <= z.end_pfn for z in zones)
+        free = [state.get(frame) == "free" for frame in range(pfn, pfn + size)]
+        if inside and (all(free) if kind == "exit" else not any(free)):
+            return pfn
+    return None
+
+
+def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
+    frames = np.full(4096, FrameState.ABSENT, np.uint8)
+    for frame, what in case.state.items():
+        frames[frame] = STATES[what]
+    return Start(T0_NS, frames, np.array(reported_heads or [], np.int64))
+
+
+def columns(events: list[model.Event]) -> dict[str, Any]:
+    """Events as the trace's columns: an entry of known type is a drain, of unknown type a page_free."""
+    entry = {True: Op.PCPU_DRAIN, False: Op.PAGE_FREE}
+    ops = [Op.ZONE_LOCKED if kind == "exit" else entry[mt >= 0] for _, kind, _, _, mt in events]
+    return {
+        "ts_ns": np.array([e[0] for e in events], np.int64),
+        "op": np.array(ops, np.uint8),
+        "pfn": np.array([e[2] for e in events], np.uint64),
+        "order": np.array([e[3] for e in events], np.uint8),
+        "migratetype": np.array([e[4] for e in events], np.int8),
+    }
+
+
+@dataclass(frozen=True)
+class How:
+    policy: str
+    order: int
+    start: str
+    backing: str
+    params: dict[str, Any]
+    call_ns: int = 600_000
+
+
+def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> Group:
+    geometry = Geometry.of(case.guest, case.zones, how.order)
+    setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
+    options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
+    group = Group(case.guest, geometry, start_of(case, reported_heads), case.end_ns, [setting], options)
+    for at in range(0, len(case.events), batch):
+        group.feed(columns(case.events[at : at + batch]))
+    group.finish()
+    return group
+
+
+def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome:
+    g = case.guest
+    params = {"order": how.order, **{{"delay": "delay_ns"}.get(k, k): v for k, v in how.params.items()}}
+    if how.params.get("rounding") == "wheel" and g.jiffies is not None:
+        params |= {"jiffies0": g.jiffies, "mono0_ns": g.jiffies_monotonic_ns}
+    return model.simulate(
+        model.Guest(
+            zones=tuple(model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones),
+            max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz, page_size=g.page_size,
+        ),
+        {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads), T0_NS, case.end_ns,
+        case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
+    )  # fmt: skip
