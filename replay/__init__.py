@@ -1,1 +1,35 @@
-"""Offline: a trace replayed through the buddy and a reporting policy, measured and explained."""
+"""Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
+
+`run` replays one policy, `replay` several in one pass, `validate` compares the model with what the
+kernel said. Names are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from replay.api import Replay, replay, run
+    from replay.device import Device
+    from replay.engine import Options
+    from replay.results import Result
+    from replay.validation import Verdict, validate
+
+__all__ = ["Device", "Options", "Replay", "Result", "Verdict", "replay", "run", "validate"]
+
+_HOMES = {
+    "Device": "device",
+    "Options": "engine",
+    "Replay": "api",
+    "Result": "results",
+    "Verdict": "validation",
+    "replay": "api",
+    "run": "api",
+    "validate": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has the type declared above
+    """Import a public name from its home module when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'replay' has no attribute {name!r}")
+    return getattr(import_module(f"replay.{_HOMES[name]}"), name)

@@ -11,8 +11,8 @@ import numpy as np
 
 from replay import host
 from replay.buddy.lists import units_of
-from replay.jit import compiled
-from replay.state import PAGE_SIZE, STATE
+from replay.jit import Int, compiled
+from replay.state import PAGE_SIZE, STATE, State
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Device:
 
 
 @compiled(nb.void(STATE, nb.int64))
-def submit(s, now_ns):
+def submit(s: State, now_ns: Int) -> None:
     """Hand the filled slots to the device; it is busy until `done_ns`."""
     device = s.device[0]
     frames = np.int64(0)

@@ -4,7 +4,7 @@ One pass over the trace for any number of settings: those of one reporting order
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Options:
 
     start: str = "steady"
     backing: str = "4k"
-    device: Device = Device()
+    device: Device = field(default_factory=Device)
     logging: bool = False
 
     def check(self) -> None:
@@ -48,9 +48,16 @@ class Options:
         Raises:
             Fault: naming the word.
         """
-        for name, word, words in (("start", self.start, STARTS), ("backing", self.backing, tuple(BACKINGS))):
+        for name, word, words in (
+            ("start", self.start, STARTS),
+            ("backing", self.backing, tuple(BACKINGS)),
+        ):
             if word not in words:
-                raise Fault(f"--{name} {word} is not possible", f"it must be {', '.join(words)}", "choose one of them")
+                raise Fault(
+                    f"--{name} {word} is not possible",
+                    f"it must be {', '.join(words)}",
+                    "choose one of them",
+                )
 
 
 class Group:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from replay.jit import compiled
+from replay.jit import Int, Words, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ BUCKETS = (64 - BUCKET_BITS) << BUCKET_BITS
 
 
 @compiled(nb.void(nb.int64[:, ::1], nb.int64, nb.int64, nb.int64), inline=True)
-def settle(integrals, row, frames, elapsed_ns):
+def settle(integrals: Words, row: Int, frames: Int, elapsed_ns: Int) -> None:
     """Add `frames` over `elapsed_ns` to an integral (a row of [frame seconds, frame ns])."""
     if elapsed_ns >= SECOND_NS:
         integrals[row, 0] += frames * (elapsed_ns // SECOND_NS)
@@ -42,7 +42,7 @@ def byte_seconds(integrals: "NDArray[np.int64]", row: int, page_size: int) -> fl
 
 
 @compiled(nb.int64(nb.int64), inline=True)
-def bucket_of(latency_ns):
+def bucket_of(latency_ns: Int) -> Int:
     """The histogram bucket of a latency."""
     shift = 0
     while latency_ns >> shift >= 2 << BUCKET_BITS:

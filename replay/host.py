@@ -10,7 +10,7 @@ import numpy as np
 
 from replay.buddy.occupancy import NEVER_USED
 from replay.exact import settle
-from replay.jit import compiled
+from replay.jit import Int, compiled
 from replay.state import (
     BACKING,
     BACKING_2M,
@@ -20,11 +20,12 @@ from replay.state import (
     ORDER,
     RECLAIMED,
     STATE,
+    State,
 )
 
 
 @compiled(nb.void(STATE, nb.int64), inline=True)
-def advance(s, now_ns):
+def advance(s: State, now_ns: Int) -> None:
     """Bring the reclaimed integral and its timeline to `now_ns`, before it changes."""
     m = s.meters[0]
     while m.bin < len(s.bins_ns) and s.bins_ns[m.bin] < now_ns:
@@ -35,7 +36,7 @@ def advance(s, now_ns):
 
 
 @compiled(nb.int64(STATE, nb.int64))
-def backed_in_unit(s, unit):
+def backed_in_unit(s: State, unit: Int) -> Int:
     """Frames of a unit that the host still backs."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     backed = np.int64(1) << s.shape[ORDER]
@@ -45,7 +46,7 @@ def backed_in_unit(s, unit):
 
 
 @compiled(nb.int64(STATE, nb.int64, nb.uint32, nb.int64))
-def discard_unit(s, unit, epoch, now_ns):
+def discard_unit(s: State, unit: Int, epoch: Int, now_ns: Int) -> Int:
     """Take away every backed frame of a unit reported in `epoch`; returns how many were new."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     size = np.int64(1) << s.shape[GRANULE_ORDER]
@@ -64,7 +65,7 @@ def discard_unit(s, unit, epoch, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64), inline=True)
-def _bring_back(s, frames, now_ns):
+def _bring_back(s: State, frames: Int, now_ns: Int) -> None:
     if frames:
         advance(s, now_ns)
         s.meters[0].reclaimed -= frames
@@ -72,7 +73,7 @@ def _bring_back(s, frames, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
-def _fill_page(s, page, now_ns):
+def _fill_page(s: State, page: Int, now_ns: Int) -> None:
     """The host backs a whole huge page."""
     shift = s.shape[HOST_ORDER] - s.shape[GRANULE_ORDER]
     for granule in range(page << shift, (page + 1) << shift):
@@ -87,12 +88,12 @@ def _fill_page(s, page, now_ns):
 
 
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
-def _wholly_absent(s, page):
+def _wholly_absent(s: State, page: Int) -> bool:
     return s.pages[page].away + s.pages[page].fresh == np.int64(1) << s.shape[HOST_ORDER]
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
-def _fault(s, granule, frames, fresh, now_ns):
+def _fault(s: State, granule: Int, frames: Int, fresh: bool, now_ns: Int) -> None:
     """Frames of a granule that the host does not back are used: it backs them, or their huge page."""
     page = (granule << s.shape[GRANULE_ORDER]) >> s.shape[HOST_ORDER]
     backing = s.shape[BACKING]
@@ -110,7 +111,7 @@ def _fault(s, granule, frames, fresh, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.uint32, nb.int64))
-def touch(s, pfn, frames, before, now_ns):
+def touch(s: State, pfn: Int, frames: Int, before: Int, now_ns: Int) -> None:
     """Frames of one unit leave the buddy for the first time since `before`, an epoch of it."""
     size = np.int64(1) << s.shape[GRANULE_ORDER]
     end = pfn + frames
@@ -128,7 +129,7 @@ def touch(s, pfn, frames, before, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
-def appear(s, pfn, frames):
+def appear(s: State, pfn: Int, frames: Int) -> None:
     """Frames that were not managed before join the guest: the host has no memory for them yet."""
     for frame in range(pfn, pfn + frames):
         s.granules[frame >> s.shape[GRANULE_ORDER]].fresh += 1
@@ -136,7 +137,7 @@ def appear(s, pfn, frames):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.uint32))
-def hand_over(s, unit, epoch):
+def hand_over(s: State, unit: Int, epoch: Int) -> None:
     """A unit goes to the device."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     for granule in range(unit * per_unit, (unit + 1) * per_unit):
@@ -145,13 +146,13 @@ def hand_over(s, unit, epoch):
 
 
 @compiled(nb.uint32(STATE, nb.int64), inline=True)
-def epoch_in_flight(s, unit):
+def epoch_in_flight(s: State, unit: Int) -> Int:
     """Epoch in which a unit was handed to the device, 0 when it is not there."""
     return s.granules[unit << (s.shape[ORDER] - s.shape[GRANULE_ORDER])].in_flight
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
-def hand_back(s, unit, now_ns):
+def hand_back(s: State, unit: Int, now_ns: Int) -> None:
     """A unit comes back from the device: what exited meanwhile is in use, so it is backed again."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     for granule in range(unit * per_unit, (unit + 1) * per_unit):
@@ -163,6 +164,6 @@ def hand_back(s, unit, now_ns):
 
 
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
-def discards(s, order):
+def discards(s: State, order: Int) -> bool:
     """Does the host do anything for a reported range of this order?"""
     return s.shape[BACKING] != BACKING_2M or order >= s.shape[HOST_ORDER]

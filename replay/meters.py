@@ -10,7 +10,7 @@ import numpy as np
 from replay import host
 from replay.buddy.lists import units_of
 from replay.exact import bucket_of, settle
-from replay.jit import compiled
+from replay.jit import Int, compiled
 from replay.state import (
     BY_CENSORING,
     BY_LATENCY,
@@ -21,11 +21,12 @@ from replay.state import (
     LOGGING,
     ORDER,
     STATE,
+    State,
 )
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def sample(s, unit, new_frames, done_ns):
+def sample(s: State, unit: Int, new_frames: Int, done_ns: Int) -> None:
     """A unit was reported: its latency is completion minus when it last became wholly free."""
     m = s.meters[0]
     if s.units[unit].flags & CLOCK_UNKNOWN:
@@ -40,13 +41,13 @@ def sample(s, unit, new_frames, done_ns):
 
 
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
-def is_waiting(s, unit):
+def is_waiting(s: State, unit: Int) -> bool:
     """Wholly free and not told in this period."""
     return s.units[unit].flags & FREE and s.units[unit].told != s.units[unit].epoch
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
-def miss(s, unit, now_ns):
+def miss(s: State, unit: Int, now_ns: Int) -> None:
     """A waiting unit is broken before it was reported: a competing end of its wait."""
     if not is_waiting(s, unit) or host.epoch_in_flight(s, unit) == s.units[unit].epoch:
         return
@@ -63,7 +64,7 @@ def miss(s, unit, now_ns):
 
 
 @compiled(nb.int64(STATE, nb.int64))
-def still_waiting(s, end_ns):
+def still_waiting(s: State, end_ns: Int) -> Int:
     """At the end: frames of waiting units, their waits booked as censored."""
     total = 0
     for unit in range(len(s.units)):
@@ -76,7 +77,7 @@ def still_waiting(s, end_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64))
-def log_block(s, unit, order, new_frames, submit_ns, done_ns):
+def log_block(s: State, unit: Int, order: Int, new_frames: Int, submit_ns: Int, done_ns: Int) -> None:
     """One row of the report log, when it is kept."""
     m = s.meters[0]
     if not s.shape[LOGGING]:
@@ -95,7 +96,7 @@ def log_block(s, unit, order, new_frames, submit_ns, done_ns):
 
 
 @compiled(nb.int64(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def report_block(s, unit, order, submit_ns, done_ns):
+def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) -> Int:
     """A report of a block completes: the host discards, each unit gives a sample; returns new frames.
 
     The epochs are those in which the units were handed to the device.

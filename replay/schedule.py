@@ -15,7 +15,7 @@ from replay.buddy.lists import insert, link, pageblock_type, take, units_of
 from replay.buddy.occupancy import APPEAR, BROKEN, COUNT_DTYPE, FREED, REDUCED_DTYPE, RETYPE, TOUCH
 from replay.device import submit
 from replay.exact import settle
-from replay.jit import compiled
+from replay.jit import Int, Records, Verb, Words, compiled
 from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
 from replay.state import (
     BACKING,
@@ -48,7 +48,7 @@ _COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def _instant(s, first, last, now_ns):
+def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
     """Report units [first, last) at once: those of which the host still backs something."""
     for unit in range(first, last):
         if not s.units[unit].flags & FREE or s.units[unit].told == s.units[unit].epoch:
@@ -67,7 +67,7 @@ def _instant(s, first, last, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _instant_after(s, unit, order, merged, now_ns):
+def _instant_after(s: State, unit: Int, order: Int, merged: Int, now_ns: Int) -> None:
     """An entry is reported at once; where the host takes whole huge pages only, with all of its page."""
     size = units_of(s, order)
     if s.shape[BACKING] == BACKING_2M and s.shape[ORDER] < s.shape[HOST_ORDER]:
@@ -79,7 +79,9 @@ def _instant_after(s, unit, order, merged, now_ns):
 
 
 @compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _freed(s, memory, arrive, unit, order, migratetype, now_ns):
+def _freed(
+    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, migratetype: Int, now_ns: Int
+) -> Int:
     """Units became wholly free: their clocks start, the block is listed, the policy hears of it."""
     for each in range(unit, unit + units_of(s, order)):
         s.units[each].epoch += np.uint32(1)
@@ -95,7 +97,7 @@ def _freed(s, memory, arrive, unit, order, migratetype, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def _broken(s, unit, order, now_ns):
+def _broken(s: State, unit: Int, order: Int, now_ns: Int) -> None:
     """Units stopped being wholly free."""
     for each in range(unit, unit + units_of(s, order)):
         meters.miss(s, each, now_ns)
@@ -104,7 +106,7 @@ def _broken(s, unit, order, now_ns):
 
 
 @compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, _EVENTS, nb.int64))
-def _apply(s, memory, arrive, events, index):
+def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -> None:
     """One reduced event."""
     event = events[index]
     kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
@@ -121,7 +123,7 @@ def _apply(s, memory, arrive, events, index):
 
 
 @compiled(nb.void(STATE))
-def _complete(s):
+def _complete(s: State) -> None:
     """The device is done: the host has discarded the blocks, lowest slot first."""
     device, m = s.device[0], s.meters[0]
     m.calls += 1
@@ -137,7 +139,7 @@ def _complete(s):
 
 
 @compiled(nb.void(STATE, _COUNTS, nb.int64[::1], nb.int64))
-def _see_counts(s, counts, cursors, until_ns):
+def _see_counts(s: State, counts: Records, cursors: Words, until_ns: Int) -> None:
     """Take in zone counts up to an instant; one shows once its millisecond is over (`read_counts`)."""
     while cursors[1] < len(counts) and counts[cursors[1]].ts_ns <= until_ns:
         count = counts[cursors[1]]
@@ -150,13 +152,13 @@ def _see_counts(s, counts, cursors, until_ns):
 
 
 @compiled(nb.boolean(STATE), inline=True)
-def _has_room(s):
+def _has_room(s: State) -> bool:
     """Can the log take what one step of the loop may add: an entry's units, or a full batch?"""
     return s.meters[0].logged + (np.int64(1) << s.shape[MAX_ORDER]) + s.device[0].capacity <= len(s.log)
 
 
 @compiled(nb.boolean(STATE))
-def _sweep(s):
+def _sweep(s: State) -> bool:
     """Report everything that is wholly free, as far as the log has room; True when all is done."""
     m = s.meters[0]
     while m.sweep:
@@ -167,10 +169,17 @@ def _sweep(s):
     return True
 
 
-@compiled(
-    nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, _EVENTS, _COUNTS, nb.int64[::1], nb.int64)
-)
-def _advance(s, memory, arrive, wake, events, counts, cursors, until_ns):
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, _EVENTS, _COUNTS, nb.int64[::1], nb.int64))
+def _advance(
+    s: State,
+    memory: Words,
+    arrive: Verb,
+    wake: Verb,
+    events: Records,
+    counts: Records,
+    cursors: Words,
+    until_ns: Int,
+) -> Int:
     """Apply all events, and let the policy act before `until_ns`; LOG_FULL asks to be called again.
 
     At `until_ns` itself more events may come with the next stretch, so no action happens then.
@@ -203,7 +212,7 @@ def _advance(s, memory, arrive, wake, events, counts, cursors, until_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
-def _start_block(s, unit, order, reported, clock_known, now_ns):
+def _start_block(s: State, unit: Int, order: Int, reported: bool, clock_known: bool, now_ns: Int) -> None:
     """List a block that is free when the replay starts, at its list's tail."""
     for each in range(unit, unit + units_of(s, order)):
         s.units[each].epoch = 1
@@ -221,7 +230,7 @@ def _start_block(s, unit, order, reported, clock_known, now_ns):
 
 
 @compiled(nb.int64(STATE, nb.int64))
-def _finish(s, end_ns):
+def _finish(s: State, end_ns: Int) -> Int:
     """Close the books; returns the frames of units still waiting."""
     host.advance(s, end_ns)
     m = s.meters[0]
@@ -231,7 +240,12 @@ def _finish(s, end_ns):
     for index in range(s.device[0].first, s.device[0].capacity):
         slot = s.slots[index]
         if slot.state == ISOLATED:
-            settle(s.integrals, HELD_FRAMES, np.int64(1) << np.int64(slot.order), end_ns - slot.isolated_ns)
+            settle(
+                s.integrals,
+                HELD_FRAMES,
+                np.int64(1) << np.int64(slot.order),
+                end_ns - slot.isolated_ns,
+            )
     return meters.still_waiting(s, end_ns)
 
 
@@ -262,7 +276,14 @@ class Schedule:
         self.log: list[NDArray[np.void]] = []
         self.waiting_frames = 0
 
-    def start(self, blocks: "Iterable[StartBlock]", zone_free: "NDArray[np.int64]", *, clock_known: bool, now_ns: int) -> None:
+    def start(
+        self,
+        blocks: "Iterable[StartBlock]",
+        zone_free: "NDArray[np.int64]",
+        *,
+        clock_known: bool,
+        now_ns: int,
+    ) -> None:
         """Set the lists and the host up as they are when the replay starts."""
         state = self.state
         state.meters["now_ns"] = now_ns
@@ -275,7 +296,8 @@ class Schedule:
         """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""
         cursors = np.zeros(2, np.int64)
         program = self.program
-        while _advance(self.state, program.memory, program.arrive, program.wake, events, counts, cursors, until_ns) == LOG_FULL:  # fmt: skip
+        run = (self.state, program.memory, program.arrive, program.wake, events, counts, cursors, until_ns)
+        while _advance(*run) == LOG_FULL:
             self._drain_log()
 
     def finish(self, end_ns: int) -> None:

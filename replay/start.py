@@ -42,7 +42,10 @@ class Start:
         now_ns = trace.span_ns[0]
         active = trace.manifest.reporting.active is not False
         settled = Frames(
-            free_limbo(frames, reporting_active=active), frames.begin_ns, frames.end_ns, frames.reported_heads
+            free_limbo(frames, reporting_active=active),
+            frames.begin_ns,
+            frames.end_ns,
+            frames.reported_heads,
         )
         model = FrameModel(trace.manifest.guest, geometry, settled)
         for columns in event_columns(trace):

@@ -44,8 +44,14 @@ UNIT = np.dtype(
 )
 GRANULE = np.dtype(
     [
-        ("reported", np.uint32),  # epoch of the last discard; a frame is away iff it last exited before
-        ("in_flight", np.uint32),  # epoch in which it was handed to the device, 0 when it is not there
+        (
+            "reported",
+            np.uint32,
+        ),  # epoch of the last discard; a frame is away iff it last exited before
+        (
+            "in_flight",
+            np.uint32,
+        ),  # epoch in which it was handed to the device, 0 when it is not there
         ("away", np.uint16),  # frames reclaimed
         ("fresh", np.uint16),  # frames never used: the host has no memory for them
         ("taken", np.uint16),  # frames that exited while in flight

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tracer.faults import Fault
     from tracer.format import CHUNK_FRAMES, FrameState, Guest, Manifest, Op, Snapshot, Zone
     from tracer.reader import Trace, open_trace
-    from tracer.units import duration_ns, human_bytes, size_bytes
+    from tracer.units import duration_ns, human_bytes, size_bytes, write_duration
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "human_bytes",
     "open_trace",
     "size_bytes",
+    "write_duration",
 ]
 
 _HOMES = {
@@ -44,6 +45,7 @@ _HOMES = {
     "human_bytes": "units",
     "open_trace": "reader",
     "size_bytes": "units",
+    "write_duration": "units",
 }
 
 

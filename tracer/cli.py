@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tracer.faults import ExitCode, Fault
-from tracer.format import Manifest, Op, to_json
+from tracer.format import Manifest, to_json
 from tracer.units import duration_ns, human_bytes, size_bytes
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
@@ -64,7 +64,9 @@ def record(
     ] = None,
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
     ring: Annotated[str, typer.Option(help="Size of the ring the kernel writes into.")] = "64MiB",
-    allow_loss: Annotated[bool, typer.Option("--allow-loss", help="Exit 0 even if events were lost.")] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Exit 0 even if events were lost.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +136,15 @@ def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
     kept = sum(probe.kept for probe in manifest.probes)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if as_json:
-        emit({"trace": str(out), "events": kept, "lost": manifest.lost, "size_bytes": size, "manifest": to_json(manifest)})
+        emit(
+            {
+                "trace": str(out),
+                "events": kept,
+                "lost": manifest.lost,
+                "size_bytes": size,
+                "manifest": to_json(manifest),
+            }
+        )
         return
     print(f"recorded {kept:,} events into {out} ({human_bytes(size)}), {manifest.lost:,} lost")
     if manifest.lost:
@@ -148,44 +158,17 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a trace contains, about its guest too, and what is missing from it."""
+    from tracer.describe import facts, lines
     from tracer.reader import open_trace
 
     opened = open_trace(trace)
     if verify:
         opened.verify()
-    first_ns, last_ns = opened.span_ns
-    facts = {
-        "trace": str(trace),
-        "status": opened.manifest.status,
-        "events": opened.rows,
-        "duration_s": (last_ns - first_ns) / 1e9,
-        "segments": len(opened.segments),
-        "size_bytes": sum(file.stat().st_size for file in trace.rglob("*") if file.is_file()),
-        "lost_events": opened.manifest.lost,
-        "warnings": opened.warnings,
-    }
     if as_json:
-        emit({**facts, "manifest": to_json(opened.manifest)})
+        emit({**facts(opened), "manifest": to_json(opened.manifest)})
     else:
-        _print_info(facts, opened.manifest)
+        print("\n".join(lines(opened)))
+        for warning in opened.warnings:
+            warn(warning)
     if not opened.complete:
         raise typer.Exit(ExitCode.LOSSY)
-
-
-def _print_info(facts: dict[str, Any], manifest: Manifest) -> None:
-    guest = manifest.guest
-    managed = sum(zone.managed for zone in manifest.zones) * guest.page_size
-    clock = "unknown tick" if guest.hz is None else f"HZ {guest.hz}"
-    print(f"{facts['trace']}: {facts['status']}, written by {manifest.tool}")
-    print(f"  {facts['events']:,} events over {facts['duration_s']:.1f} s, {human_bytes(facts['size_bytes'])}")
-    print(f"  guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs, {human_bytes(managed)} managed")
-    print(f"  page size {guest.page_size}, max order {guest.max_order}, pageblock order {guest.pageblock_order}, {clock}")
-    print(f"  own reporting: order {manifest.reporting.order}, active: {manifest.reporting.active}")
-    print(f"  layers: {', '.join(manifest.layers)}; rung: {manifest.rung}")
-    print(f"  command line: {shlex.join(manifest.command_line)}")
-    for zone in manifest.zones:
-        print(f"  zone {zone.node}/{zone.name}: pfn {zone.start_pfn}..{zone.end_pfn}, {zone.managed:,} frames managed")
-    for probe in manifest.probes:
-        print(f"  {Op(probe.op).name.lower():<18} hits {probe.hits:>12,} kept {probe.kept:>12,} lost {probe.lost:,} filtered {probe.filtered:,}")
-    for warning in facts["warnings"]:
-        warn(warning)

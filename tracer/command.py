@@ -17,7 +17,9 @@ class CommandNotFound(Fault):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"command not found: {name}", "no such program on PATH; nothing was recorded", "check its name"
+            f"command not found: {name}",
+            "no such program on PATH; nothing was recorded",
+            "check its name",
         )
         self.exit_status = NOT_FOUND
 
@@ -86,5 +88,3 @@ class StopSignals:
 
     def _note(self, number: int, _frame: object) -> None:
         self.received = signal.Signals(number)
-
-

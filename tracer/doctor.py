@@ -47,7 +47,10 @@ def _requirements() -> Iterator[Check]:
     yield _kpageflags()
     little = sys.byteorder == "little"
     yield Check(
-        "byte order", "ok" if little else "missing", sys.byteorder, None if little else "not supported here"
+        "byte order",
+        "ok" if little else "missing",
+        sys.byteorder,
+        None if little else "not supported here",
     )
 
 

@@ -32,7 +32,10 @@ def parse_zoneinfo(text: str) -> list[Zone]:
         head = _ZONE_HEAD.match(block)
         if head is None:
             continue
-        values = {"boost": 0, "start_pfn": 0}  # `boost` is absent before 5.10's watermark boosting line
+        values = {
+            "boost": 0,
+            "start_pfn": 0,
+        }  # `boost` is absent before 5.10's watermark boosting line
         for line in block.splitlines():
             # The per-CPU part repeats `high:`; its fields end with a colon and do not match here.
             if match := _ZONE_FIELD.match(line):
@@ -168,6 +171,8 @@ def read_reporting(sys: Path = SYS) -> Reporting:
         and (bits := _read_optional(device / "features"))
     ]
     # virtio's `features` is a string of 0 and 1, bit 0 first.
-    active = any(bits[VIRTIO_BALLOON_F_REPORTING : VIRTIO_BALLOON_F_REPORTING + 1] == "1" for bits in balloons)
+    active = any(
+        bits[VIRTIO_BALLOON_F_REPORTING : VIRTIO_BALLOON_F_REPORTING + 1] == "1" for bits in balloons
+    )
     known = (sys / "bus/virtio/devices").is_dir()
     return Reporting(order=int(order) if order else None, active=active if known else None)

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,9 @@ def open_trace(path: str | Path) -> "Trace":
         raise Fault(f"there is no trace {path}", "the folder does not exist", "check its name")
     if not manifest_path.is_file():
         raise Fault(
-            f"{path} is not a trace", f"it has no {MANIFEST}", "name a folder that pagetide record made"
+            f"{path} is not a trace",
+            f"it has no {MANIFEST}",
+            "name a folder that pagetide record made",
         )
     try:
         data = json.loads(manifest_path.read_text())
@@ -156,7 +157,9 @@ class Trace:
         path = (self.path / name).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise Fault(
-                f"the trace {self.path} names a file outside itself", f"{SEGMENTS}: {name}", "do not use it"
+                f"the trace {self.path} names a file outside itself",
+                f"{SEGMENTS}: {name}",
+                "do not use it",
             )
         return path
 
@@ -175,6 +178,11 @@ class Trace:
     def rows(self) -> int:
         """Events in the trace."""
         return sum(segment.rows for segment in self.segments)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     @property
     def span_ns(self) -> tuple[int, int]:
@@ -200,7 +208,9 @@ class Trace:
                 "record it again and let it end by itself, by --duration or by Ctrl-C",
             )
         path = self._inside(f"frames/{name}.parquet")
-        return self._checked(lambda: pq.read_table(path, page_checksum_verification=True), path, FRAME_COLUMNS)
+        return self._checked(
+            lambda: pq.read_table(path, page_checksum_verification=True), path, FRAME_COLUMNS
+        )
 
     @property
     def events(self) -> "pl.LazyFrame":
@@ -220,7 +230,9 @@ class Trace:
         """
         for segment in self.segments:
             path = self._inside(segment.file)
-            file = self._checked(lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path)
+            file = self._checked(
+                lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path
+            )
             schema = file.schema_arrow
             missing = [name for name in columns if name not in schema.names]
             if missing:

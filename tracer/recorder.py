@@ -103,9 +103,7 @@ class Recorder:
                 command.stop()
             return self._close(ended_by)
 
-    def _record(
-        self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]
-    ) -> str:
+    def _record(self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]) -> str:
         """Drain until there is a reason to stop; returns the reason."""
         duration_ns = self.settings.duration_ns
         deadline_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns

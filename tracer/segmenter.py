@@ -80,7 +80,7 @@ class Segmenter:
             if self.failure is None:
                 try:
                     job()
-                except Exception as error:  # noqa: BLE001 - handed to the recorder, which ends
+                except Exception as error:
                     self.failure = error
 
     def _write(self, parts: "list[Records]", probes: list[Probe], rows: int, *, final: bool) -> None:

@@ -53,7 +53,10 @@ def compact(flags: "NDArray[np.uint64]") -> "NDArray[np.uint8]":
     reported = buddy & (flags >> np.uint64(KPF_UPTODATE))
     unmanaged = (flags & np.uint64(1 << KPF_NOPAGE | 1 << KPF_RESERVED)) != 0
     bits = buddy | reported << np.uint64(1)
-    return bits.astype(np.uint8) | (unmanaged * np.uint8(UNMANAGED)) | ((flags == 0) * np.uint8(BLANK))
+    blank = flags == 0
+    compacted: NDArray[np.uint8] = bits.astype(np.uint8)
+    compacted |= unmanaged.astype(np.uint8) * np.uint8(UNMANAGED) | blank.astype(np.uint8) * np.uint8(BLANK)
+    return compacted
 
 
 def read_frames(end_pfn: int, proc: Path = PROC) -> RawFrames:

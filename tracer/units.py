@@ -48,6 +48,14 @@ def duration_ns(text: str) -> int:
     return _parse(text, DURATIONS_NS, "duration", "100ms or 2s")
 
 
+def write_duration(value_ns: int) -> str:
+    """A duration as `duration_ns` reads it, in the largest unit that holds it exactly."""
+    for unit in ("s", "ms", "us"):
+        if value_ns % DURATIONS_NS[unit] == 0:
+            return f"{value_ns // DURATIONS_NS[unit]}{unit}"
+    return f"{value_ns}ns"
+
+
 def size_bytes(text: str) -> int:
     """Bytes of a size like `64MiB` or `2GiB`.
 

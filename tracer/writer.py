@@ -90,7 +90,9 @@ def check_output(path: Path, *, force: bool) -> None:
         raise Fault(f"{path} is a link", "a trace is never written through one", "name the folder itself")
     if path.exists() and not force:
         raise Fault(
-            f"{path} exists already", "nothing is overwritten unasked", "name another, or add --force"
+            f"{path} exists already",
+            "nothing is overwritten unasked",
+            "name another, or add --force",
         )
     if path.exists() and not (path / MANIFEST).is_file():
         raise Fault(
@@ -103,7 +105,9 @@ def check_output(path: Path, *, force: bool) -> None:
         raise Fault(f"there is no folder {parent}", "it does not exist", f"mkdir -p {parent}")
     if not os.access(parent, os.W_OK):
         raise environment(
-            f"{parent} is not writable", "the kernel says so (access(2))", "name another output folder"
+            f"{parent} is not writable",
+            "the kernel says so (access(2))",
+            "name another output folder",
         )
 
 

@@ -14,8 +14,20 @@ import numpy as np
 
 from replay.buddy.geometry import Geometry
 from replay.buddy.ops import meaning_table
-from replay.buddy.steps import BAD, ENTER, MEANING, NOTHING, OP, ORDER, PFN, TS, UNKNOWN, step_of, zone_bounds
-from replay.jit import compiled
+from replay.buddy.steps import (
+    BAD,
+    ENTER,
+    MEANING,
+    NOTHING,
+    OP,
+    ORDER,
+    PFN,
+    TS,
+    UNKNOWN,
+    step_of,
+    zone_bounds,
+)
+from replay.jit import Words, compiled
 from tracer import CHUNK_FRAMES, Fault, FrameState, Guest
 
 if TYPE_CHECKING:
@@ -87,9 +99,33 @@ _WINDOWS = nb.int64[:, ::1]
 
 
 @compiled(
-    nb.void(TS, OP, PFN, ORDER, MEANING, nb.int64[:, ::1], nb.int64[:, ::1], nb.uint8[::1], nb.uint8[::1], _WINDOWS, nb.int64[::1])
+    nb.void(
+        TS,
+        OP,
+        PFN,
+        ORDER,
+        MEANING,
+        nb.int64[:, ::1],
+        nb.int64[:, ::1],
+        nb.uint8[::1],
+        nb.uint8[::1],
+        _WINDOWS,
+        nb.int64[::1],
+    )
 )
-def _play(ts_ns, op, pfn, order, meaning, bounds, last, state, seen, windows, counters):
+def _play(
+    ts_ns: Words,
+    op: Words,
+    pfn: Words,
+    order: Words,
+    meaning: Words,
+    bounds: Words,
+    last: Words,
+    state: Words,
+    seen: Words,
+    windows: Words,
+    counters: Words,
+) -> None:
     """Apply events frame by frame, each frame inside its own windows; see `FrameModel`."""
     for i in range(len(ts_ns)):
         what, _ = step_of(op[i], np.int64(pfn[i]), np.int64(order[i]), meaning, bounds, last)
@@ -148,9 +184,16 @@ class FrameModel:
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
 
-    def play(self, ts_ns: "NDArray[np.int64]", op: "NDArray[np.uint8]", pfn: "NDArray[np.uint64]", order: "NDArray[np.uint8]") -> None:
+    def play(
+        self,
+        ts_ns: "NDArray[np.int64]",
+        op: "NDArray[np.uint8]",
+        pfn: "NDArray[np.uint64]",
+        order: "NDArray[np.uint8]",
+    ) -> None:
         """Apply events, in time order; call again for the next batch."""
-        _play(ts_ns, op, pfn, order, self._meaning, self._bounds, self._last, self.state, self.seen, self._windows, self.counters)  # fmt: skip
+        model = (self._meaning, self._bounds, self._last, self.state, self.seen, self._windows)
+        _play(ts_ns, op, pfn, order, *model, self.counters)
 
 
 def free_limbo(frames: Frames, *, reporting_active: bool) -> "NDArray[np.uint8]":
@@ -173,7 +216,7 @@ def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> lis
     size = 1 << geometry.max_order
     base = bounds.start_pfn // size * size
     end = -(-bounds.end_pfn // size) * size
-    level = np.zeros(end - base, bool)
+    level: NDArray[np.bool_] = np.zeros(end - base, np.bool_)
     level[bounds.start_pfn - base : bounds.end_pfn - base] = free[bounds.start_pfn : bounds.end_pfn]
     heads = []
     for order in range(geometry.max_order + 1):
@@ -181,7 +224,7 @@ def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> lis
             heads.append(base + (np.flatnonzero(level) << order))
             break
         pairs = level.reshape(-1, 2)
-        merged = pairs.all(axis=1)
+        merged = np.logical_and(pairs[:, 0], pairs[:, 1])
         alone = (pairs & ~merged[:, None]).ravel()
         heads.append(base + (np.flatnonzero(alone) << order))
         level = merged

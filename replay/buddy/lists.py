@@ -12,7 +12,7 @@ import numpy as np
 
 from replay.buddy.geometry import MERGEABLE_TYPES, MOVABLE
 from replay.exact import settle
-from replay.jit import compiled
+from replay.jit import Int, compiled
 from replay.state import (
     DISSOLVED,
     EMPTY,
@@ -26,25 +26,26 @@ from replay.state import (
     REPORTED,
     STATE,
     TO_TAIL,
+    State,
 )
 
 MS = 1_000_000
 
 
 @compiled(nb.int64(STATE, nb.int64), inline=True)
-def pageblock_type(s, unit):
+def pageblock_type(s: State, unit: Int) -> Int:
     """Migratetype of the pageblock that a unit begins in."""
     return np.int64(s.types[(unit << s.shape[ORDER]) >> s.shape[PAGEBLOCK_ORDER]])
 
 
 @compiled(nb.int64(STATE, nb.int64), inline=True)
-def units_of(s, order):
+def units_of(s: State, order: Int) -> Int:
     """Units in a block of this order (at least R)."""
     return np.int64(1) << (order - s.shape[ORDER])
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean))
-def link(s, unit, order, migratetype, tail):
+def link(s: State, unit: Int, order: Int, migratetype: Int, tail: bool) -> None:
     """Put a block on its list."""
     block = s.units[unit]
     block.order = order
@@ -68,7 +69,7 @@ def link(s, unit, order, migratetype, tail):
 
 
 @compiled(nb.void(STATE, nb.int64))
-def unlink(s, unit):
+def unlink(s: State, unit: Int) -> None:
     """Take a block off its list; its reported flag goes with it."""
     block = s.units[unit]
     free_list = s.lists[block.zone, block.order, block.migratetype]
@@ -86,7 +87,7 @@ def unlink(s, unit):
 
 
 @compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64), inline=True)
-def is_listed(s, unit, order, zone):
+def is_listed(s: State, unit: Int, order: Int, zone: Int) -> bool:
     """Is this the head of a listed (not isolated) block of exactly this order in this zone?"""
     if unit < s.zones[zone].start_unit or unit >= s.zones[zone].end_unit:
         return False
@@ -95,7 +96,7 @@ def is_listed(s, unit, order, zone):
 
 
 @compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64))
-def merge_likely(s, unit, order, zone):
+def merge_likely(s: State, unit: Int, order: Int, zone: Int) -> bool:
     """buddy_merge_likely(): the block's next-higher buddy is free, so keep it unused a while."""
     if order >= s.shape[MAX_ORDER] - 1:
         return False
@@ -104,7 +105,7 @@ def merge_likely(s, unit, order, zone):
 
 
 @compiled(nb.types.UniTuple(nb.int64, 2)(STATE, nb.int64, nb.int64, nb.int64, nb.boolean))
-def insert(s, unit, order, migratetype, put_back):
+def insert(s: State, unit: Int, order: Int, migratetype: Int, put_back: bool) -> tuple[Int, Int]:
     """Free a block: merge it with its buddies, list it; returns (head unit, order) of the result."""
     zone = np.int64(s.units[unit].zone)
     while order < s.shape[MAX_ORDER]:
@@ -124,7 +125,7 @@ def insert(s, unit, order, migratetype, put_back):
 
 
 @compiled(nb.int64(STATE, nb.int64))
-def block_of(s, unit):
+def block_of(s: State, unit: Int) -> Int:
     """Head of the listed or held block that contains a unit, or NOBODY."""
     order = s.shape[ORDER]
     while order <= s.shape[MAX_ORDER]:
@@ -136,13 +137,13 @@ def block_of(s, unit):
 
 
 @compiled(nb.int64(STATE, nb.int64))
-def free_known(s, zone):
+def free_known(s: State, zone: Int) -> Int:
     """Free frames of a zone as a policy reads them: without those it holds isolated."""
     return s.zones[zone].free - s.zones[zone].held
 
 
 @compiled(nb.void(STATE, nb.int64))
-def read_counts(s, now_ns):
+def read_counts(s: State, now_ns: Int) -> None:
     """Let the zones' counts of milliseconds that are over become visible."""
     for zone in range(len(s.zones)):
         if s.zones[zone].latest_ms < now_ns // MS:
@@ -150,7 +151,7 @@ def read_counts(s, now_ns):
 
 
 @compiled(nb.boolean(STATE, nb.int64, nb.int64))
-def isolate(s, unit, now_ns):
+def isolate(s: State, unit: Int, now_ns: Int) -> bool:
     """__isolate_free_page(): take a listed block into the batch's next slot.
 
     Refused when the zone would fall to its min watermark. Turns the pageblocks of a block of at
@@ -182,7 +183,7 @@ def isolate(s, unit, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
-def _release(s, slot_index, now_ns):
+def _release(s: State, slot_index: Int, now_ns: Int) -> None:
     """A held block stops being held."""
     slot = s.slots[slot_index]
     size = np.int64(1) << np.int64(slot.order)
@@ -193,7 +194,7 @@ def _release(s, slot_index, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.boolean))
-def drain(s, now_ns, mark):
+def drain(s: State, now_ns: Int, mark: bool) -> None:
     """page_reporting_drain(): put the batch back, lowest slot first, and empty it.
 
     With `mark`, a block that did not merge on its way back is flagged reported.
@@ -212,7 +213,7 @@ def drain(s, now_ns, mark):
 
 
 @compiled(nb.void(STATE, nb.int64))
-def rotate_to_front(s, unit):
+def rotate_to_front(s: State, unit: Int) -> None:
     """list_rotate_to_front(): make a block its list's head, the ones before it going to the tail."""
     block = s.units[unit]
     if block.prev == NOBODY:
@@ -228,7 +229,7 @@ def rotate_to_front(s, unit):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64))
-def _split(s, head, order, unit, target, migratetype):
+def _split(s: State, head: Int, order: Int, unit: Int, target: Int, migratetype: Int) -> None:
     """expand(): from a block taken off the lists, the halves away from `unit` go to the head."""
     while order > target:
         order -= 1
@@ -240,7 +241,7 @@ def _split(s, head, order, unit, target, migratetype):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _collide(s, head, unit, target, now_ns):
+def _collide(s: State, head: Int, unit: Int, target: Int, now_ns: Int) -> None:
     """A recorded exit hits a held block: the exit wins, the rest is put back, largest piece first."""
     slot_index = np.int64(s.units[head].next)
     slot = s.slots[slot_index]
@@ -259,7 +260,7 @@ def _collide(s, head, unit, target, now_ns):
 
 
 @compiled(nb.void(STATE, nb.int64))
-def _note_choice(s, head):
+def _note_choice(s: State, head: Int) -> None:
     """Was this the block the allocator would have taken: the head of its list?"""
     block = s.units[head]
     s.meters[0].broken += 1
@@ -268,7 +269,7 @@ def _note_choice(s, head):
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def take(s, unit, order, now_ns):
+def take(s: State, unit: Int, order: Int, now_ns: Int) -> None:
     """A recorded exit of a whole block of units: out of whatever blocks the model has there."""
     end = unit + units_of(s, order)
     while unit < end:

@@ -18,9 +18,23 @@ import numpy as np
 
 from replay.buddy.geometry import MOVABLE, Geometry
 from replay.buddy.ops import meaning_table
-from replay.buddy.steps import BAD, BOUNDS, ENTER, MEANING, NOTHING, OP, ORDER, PFN, TS, TYPE, UNKNOWN, step_of, zone_bounds
+from replay.buddy.steps import (
+    BAD,
+    BOUNDS,
+    ENTER,
+    MEANING,
+    NOTHING,
+    OP,
+    ORDER,
+    PFN,
+    TS,
+    TYPE,
+    UNKNOWN,
+    step_of,
+    zone_bounds,
+)
 from replay.exact import settle
-from replay.jit import compiled
+from replay.jit import Int, Records, Words, compiled
 from tracer import FrameState, Guest
 
 if TYPE_CHECKING:
@@ -81,7 +95,7 @@ class Memory(NamedTuple):
     type: Any
     stale: Any
     zone_free: Any
-    zone_ns: Any  # (zones, 3): its last event, the last one told in a count, end of its millisecond
+    zone_ns: Any  # (zones, 3): its last event, whether its count is told since, end of its millisecond
     integrals: Any
     totals: Any
     shape: Any  # order, max_order, pageblock_order
@@ -113,26 +127,26 @@ _MEMORY = nb.types.NamedTuple(
 
 
 @compiled(nb.int64(nb.uint64), inline=True)
-def _bits(word):
+def _bits(word: Int) -> Int:
     """Number of set bits."""
     count = 0
     while word:
-        word &= word - nb.uint64(1)
+        word &= word - np.uint64(1)
         count += 1
     return count
 
 
 @compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.boolean), inline=True)
-def _mark(free, first, size, value):
+def _mark(free: Words, first: Int, size: Int, value: bool) -> Int:
     """Set or clear the bits of an aligned block; returns how many of its frames were set before."""
     before = 0
     if size >= 64:
-        full = ~nb.uint64(0)
+        full = ~np.uint64(0)
         for word in range(first >> 6, (first + size) >> 6):
             before += 64 if free[word] == full else _bits(free[word])
-            free[word] = full if value else nb.uint64(0)
+            free[word] = full if value else np.uint64(0)
         return before
-    mask = ((nb.uint64(1) << nb.uint64(size)) - nb.uint64(1)) << nb.uint64(first & 63)
+    mask = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) << np.uint64(first & 63)
     old = free[first >> 6] & mask
     before = size if old == mask else _bits(old)
     if value:
@@ -142,8 +156,20 @@ def _mark(free, first, size, value):
     return before
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.uint8, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
-def _emit(m, out, kind, pfn, size, before, migratetype, zone):
+@compiled(
+    nb.void(_MEMORY, _REDUCED, nb.uint8, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64),
+    inline=True,
+)
+def _emit(
+    m: Memory,
+    out: Records,
+    kind: Int,
+    pfn: Int,
+    size: Int,
+    before: Int,
+    migratetype: Int,
+    zone: Int,
+) -> None:
     t = m.totals[0]
     row = out[t.events]
     row.ts_ns = t.now_ns
@@ -157,13 +183,13 @@ def _emit(m, out, kind, pfn, size, before, migratetype, zone):
 
 
 @compiled(nb.boolean(_MEMORY, nb.int64, nb.int64), inline=True)
-def _is_unit(m, unit, zone):
+def _is_unit(m: Memory, unit: Int, zone: Int) -> bool:
     """Units across a zone border, or of no zone, are never reportable."""
     return m.zone[unit] == zone
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
-def _retype(m, out, pfn, size, migratetype, zone):
+def _retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone: Int) -> None:
     """Learn the type of the pageblocks an entry lies in; say so where a policy may not know it."""
     shift = m.shape[2]
     for block in range(pfn >> shift, ((pfn + size - 1) >> shift) + 1):
@@ -174,13 +200,15 @@ def _retype(m, out, pfn, size, migratetype, zone):
 
 
 @compiled(nb.boolean(_MEMORY, nb.int64), inline=True)
-def _is_absent(m, frame):
+def _is_absent(m: Memory, frame: Int) -> bool:
     """Not managed yet: neither free nor ever used."""
-    return m.last_exit[frame] == NEVER_USED and not (m.free[frame >> 6] >> nb.uint64(frame & 63)) & nb.uint64(1)
+    return m.last_exit[frame] == NEVER_USED and not (m.free[frame >> 6] >> np.uint64(frame & 63)) & nb.uint64(
+        1
+    )
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
-def _appear(m, out, first, end, zone):
+def _appear(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
     """Tell the frames of an entering block that were not managed before: nobody has used them."""
     frame = first
     while frame < end:
@@ -194,7 +222,7 @@ def _appear(m, out, first, end, zone):
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
-def _freed(m, out, first, order, migratetype, zone):
+def _freed(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zone: Int) -> None:
     size = np.int64(1) << order
     for unit in range(first >> m.shape[0], (first + size) >> m.shape[0]):
         m.epoch[unit] += 1
@@ -205,7 +233,7 @@ def _freed(m, out, first, order, migratetype, zone):
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
-def _enter(m, out, first, order, migratetype, zone):
+def _enter(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zone: Int) -> None:
     """An entry: units that became wholly free, as one block where the whole entry did."""
     t, unit_order = m.totals[0], m.shape[0]
     size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
@@ -237,7 +265,7 @@ def _enter(m, out, first, order, migratetype, zone):
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
-def _touch(m, out, first, end, zone):
+def _touch(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
     """Frames of one unit exit: tell of those whose last exit was before the unit's epoch."""
     epoch = m.epoch[first >> m.shape[0]]
     frame = first
@@ -253,7 +281,7 @@ def _touch(m, out, first, end, zone):
 
 
 @compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
-def _exit(m, out, first, order, zone):
+def _exit(m: Memory, out: Records, first: Int, order: Int, zone: Int) -> None:
     """An exit: units that stopped being wholly free, then what the host notices."""
     t, unit_order = m.totals[0], m.shape[0]
     size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
@@ -289,9 +317,9 @@ def _exit(m, out, first, order, zone):
 
 
 @compiled(nb.void(_MEMORY, _COUNTS, nb.int64), inline=True)
-def _count(m, counts, zone):
+def _count(m: Memory, counts: Records, zone: Int) -> None:
     """Tell a zone's free frames after its last event, unless that was told."""
-    if m.zone_ns[zone, 0] == m.zone_ns[zone, 1]:
+    if m.zone_ns[zone, 1]:
         return
     t = m.totals[0]
     row = counts[t.counts]
@@ -299,11 +327,11 @@ def _count(m, counts, zone):
     row.zone = zone
     row.free = m.zone_free[zone]
     t.counts += 1
-    m.zone_ns[zone, 1] = m.zone_ns[zone, 0]
+    m.zone_ns[zone, 1] = True
 
 
 @compiled(nb.void(_MEMORY, nb.int64), inline=True)
-def _advance_clock(m, now_ns):
+def _advance_clock(m: Memory, now_ns: Int) -> None:
     """Bring the integrals and the series to `now_ns`."""
     t = m.totals[0]
     while t.bin < len(m.bins_ns) and m.bins_ns[t.bin] < now_ns:
@@ -318,9 +346,35 @@ def _advance_clock(m, now_ns):
 
 
 @compiled(
-    nb.int64(_MEMORY, _REDUCED, _COUNTS, TS, OP, PFN, ORDER, TYPE, MEANING, BOUNDS, nb.int64[:, ::1], nb.int64)
+    nb.int64(
+        _MEMORY,
+        _REDUCED,
+        _COUNTS,
+        TS,
+        OP,
+        PFN,
+        ORDER,
+        TYPE,
+        MEANING,
+        BOUNDS,
+        nb.int64[:, ::1],
+        nb.int64,
+    )
 )
-def _reduce(m, out, counts, ts_ns, op, pfn, order, migratetype, meaning, bounds, last, start):
+def _reduce(
+    m: Memory,
+    out: Records,
+    counts: Records,
+    ts_ns: Words,
+    op: Words,
+    pfn: Words,
+    order: Words,
+    migratetype: Words,
+    meaning: Words,
+    bounds: Words,
+    last: Words,
+    start: Int,
+) -> Int:
     """Reduce events from `start` on; returns the first one not done (an output was full)."""
     t = m.totals[0]
     t.events = 0
@@ -343,6 +397,7 @@ def _reduce(m, out, counts, ts_ns, op, pfn, order, migratetype, meaning, bounds,
                 _count(m, counts, zone)
                 m.zone_ns[zone, 2] = (t.now_ns // MS + 1) * MS
             m.zone_ns[zone, 0] = t.now_ns
+            m.zone_ns[zone, 1] = False
             t.steps += 1
             if what == ENTER:
                 _enter(m, out, first, size_order, np.int64(migratetype[i]), zone)
@@ -392,21 +447,21 @@ class Occupancy:
     @property
     def totals(self) -> "NDArray[np.void]":
         """Counters and current sums, a record array of length 1."""
-        return self._memory.totals  # type: ignore[no-any-return]
+        return self._memory.totals
 
     @property
     def integrals(self) -> "NDArray[np.int64]":
         """FREE, REPORTABLE and MANAGED frames over time (see `exact.settle`)."""
-        return self._memory.integrals  # type: ignore[no-any-return]
+        return self._memory.integrals
 
     @property
     def series(self) -> "NDArray[np.int64]":
         """FREE, REPORTABLE and MANAGED frames at each bin, shape (3, bins)."""
-        return self._memory.series  # type: ignore[no-any-return]
+        return self._memory.series
 
     def zone_free(self) -> "NDArray[np.int64]":
         """Free frames of each zone now."""
-        return self._memory.zone_free.copy()  # type: ignore[no-any-return]
+        return self._memory.zone_free.copy()
 
     def reduce(self, columns: "dict[str, NDArray[Any]]") -> "Iterator[Reduced]":
         """Apply one batch (ts_ns, op, pfn, order, migratetype); yields what it comes to, in parts.
@@ -414,13 +469,15 @@ class Occupancy:
         The arrays of a part are reused by the next one.
         """
         arrays = [columns[name] for name in ("ts_ns", "op", "pfn", "order", "migratetype")]
+        given: tuple[Any, ...] = (*arrays, self._meaning, self._bounds, self._last)
         done = 0
         while done < len(arrays[0]):
-            done = _reduce(
-                self._memory, self._out, self._counts, *arrays, self._meaning, self._bounds, self._last, done
-            )
+            done = _reduce(self._memory, self._out, self._counts, *given, done)
             counts = self._counts[: self.totals["counts"][0]]
-            yield Reduced(self._out[: self.totals["events"][0]], counts[np.argsort(counts["ts_ns"], kind="stable")])
+            yield Reduced(
+                self._out[: self.totals["events"][0]],
+                counts[np.argsort(counts["ts_ns"], kind="stable")],
+            )
 
     def finish(self, end_ns: int) -> None:
         """Bring the integrals and the series to the end of the replay."""
@@ -459,7 +516,7 @@ def _memory_at(
         type=np.full(blocks + 1, MOVABLE, np.int8),
         stale=np.ones(blocks + 1, bool),
         zone_free=np.array([free[z.start_pfn : z.end_pfn].sum() for z in geometry.zones], np.int64),
-        zone_ns=np.tile(np.array([start_ns, start_ns, 0], np.int64), (len(geometry.zones), 1)),
+        zone_ns=np.tile(np.array([start_ns, True, 0], np.int64), (len(geometry.zones), 1)),
         integrals=np.zeros((3, 2), np.int64),
         totals=totals,
         shape=np.array([geometry.order, geometry.max_order, geometry.pageblock_order], np.int64),

@@ -5,7 +5,7 @@ import numpy as np
 
 from replay.buddy.geometry import Geometry
 from replay.buddy.ops import Meaning
-from replay.jit import compiled
+from replay.jit import Int, Words, compiled
 
 NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN = (int(meaning) for meaning in Meaning)
 
@@ -24,8 +24,11 @@ def zone_bounds(geometry: Geometry) -> np.ndarray[tuple[int, int], np.dtype[np.i
     return np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64).reshape(-1, 2)
 
 
-@compiled(nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1]), inline=True)
-def step_of(op, pfn, order, meaning, bounds, last):
+@compiled(
+    nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1]),
+    inline=True,
+)
+def step_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: Words) -> tuple[Int, Int]:
     """(NOTHING | ENTER | EXIT | BAD | UNKNOWN, zone) of one event.
 
     `last`, shape (zones, 2): meaning and pfn of the zone's latest step. A fallback that claims a

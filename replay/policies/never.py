@@ -3,22 +3,29 @@
 from collections.abc import Mapping
 
 from replay.buddy.geometry import Geometry
-from replay.jit import compiled
+from replay.jit import Int, Words, compiled
 from replay.policies.protocol import ARRIVE, ORDER, SLEEP, WAKE, Policy, Program, Value, new_memory
+from replay.state import State
 from tracer import Guest
 
 
 @compiled(ARRIVE)
-def _arrive(_s, _memory, _now_ns, _unit, _order, _merged):
+def _arrive(_s: State, _memory: Words, _now_ns: Int, _unit: Int, _order: Int, _merged: Int) -> Int:
     return SLEEP
 
 
 @compiled(WAKE)
-def _wake(_s, _memory, _now_ns):
+def _wake(_s: State, _memory: Words, _now_ns: Int) -> Int:
     return SLEEP
 
 
-def _build(_guest: Guest, _geometry: Geometry, _params: Mapping[str, Value], _requested: bool, _start_ns: int) -> Program:
+def _build(
+    _guest: Guest,
+    _geometry: Geometry,
+    _params: Mapping[str, Value],
+    _requested: bool,
+    _start_ns: int,
+) -> Program:
     return Program(_arrive, _wake, new_memory(1), reports=False)
 
 

@@ -5,7 +5,7 @@ order; it isolates nothing, waits for nothing and costs nothing, so no kernel ca
 from collections.abc import Mapping
 
 from replay.buddy.geometry import Geometry
-from replay.jit import compiled
+from replay.jit import Int, Words, compiled
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -17,22 +17,24 @@ from replay.policies.protocol import (
     Value,
     new_memory,
 )
-from replay.state import NEVER
+from replay.state import NEVER, State
 from tracer import Guest
 
 
 @compiled(ARRIVE)
-def _arrive(_s, _memory, _now_ns, _unit, _order, _merged):
+def _arrive(_s: State, _memory: Words, _now_ns: Int, _unit: Int, _order: Int, _merged: Int) -> Int:
     return INSTANT
 
 
 @compiled(WAKE)
-def _wake(_s, memory, _now_ns):
+def _wake(_s: State, memory: Words, _now_ns: Int) -> Int:
     memory[DEADLINE] = NEVER
     return INSTANT
 
 
-def _build(_guest: Guest, _geometry: Geometry, _params: Mapping[str, Value], requested: bool, start_ns: int) -> Program:
+def _build(
+    _guest: Guest, _geometry: Geometry, _params: Mapping[str, Value], requested: bool, start_ns: int
+) -> Program:
     memory = new_memory(1)
     if requested:
         memory[DEADLINE] = start_ns

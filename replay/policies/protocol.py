@@ -15,7 +15,7 @@ import numpy as np
 
 from replay.buddy.geometry import Geometry
 from replay.state import NEVER, STATE
-from tracer import Fault, Guest, duration_ns
+from tracer import Fault, Guest, duration_ns, write_duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,10 +76,16 @@ class Parameter:
             )
         return number
 
+    def written(self, value: Value) -> Value:
+        """The value as `parse` takes it and JSON shows it: durations with their unit."""
+        return write_duration(int(value)) if self.kind == "duration" else value
+
     def _word(self, text: str, words: tuple[str, ...]) -> str:
         if text not in words:
             raise Fault(
-                f"{self.name}={text} is not possible", f"it must be {' or '.join(words)}", f"{self.name}: {self.meaning}"
+                f"{self.name}={text} is not possible",
+                f"it must be {' or '.join(words)}",
+                f"{self.name}: {self.meaning}",
             )
         return text
 
@@ -90,6 +96,12 @@ class Setting:
 
     policy: "Policy"
     params: Mapping[str, Value]
+
+    @property
+    def written(self) -> dict[str, Value]:
+        """The parameters as a user writes them."""
+        kinds = {parameter.name: parameter for parameter in self.policy.parameters}
+        return {name: kinds[name].written(value) for name, value in self.params.items()}
 
     @property
     def order(self) -> int:
@@ -148,7 +160,9 @@ class Policy:
                     f"it has {', '.join(sorted(known)) or 'none'}",
                     "pagetide policies lists them",
                 )
-        defaults = {p.name: guest.pageblock_order if p.name == "order" else p.default for p in self.parameters}
+        defaults = {
+            p.name: guest.pageblock_order if p.name == "order" else p.default for p in self.parameters
+        }
         return Setting(self, {**defaults, **given})  # type: ignore[dict-item] # only order has no default
 
 

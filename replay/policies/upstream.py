@@ -14,7 +14,7 @@ import numpy as np
 
 from replay.buddy.geometry import Geometry
 from replay.buddy.lists import drain, free_known, isolate, read_counts, rotate_to_front
-from replay.jit import compiled
+from replay.jit import Int, Words, compiled
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -29,7 +29,7 @@ from replay.policies.protocol import (
     Value,
     new_memory,
 )
-from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, NOBODY, REPORTED, STATE
+from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, NOBODY, REPORTED, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
 from tracer import Guest
 
@@ -48,12 +48,12 @@ SECOND_NS = 1_000_000_000
 
 
 @compiled(nb.int64(MEMORY, nb.int64))
-def _jiffies(memory, now_ns):
+def _jiffies(memory: Words, now_ns: Int) -> Int:
     return memory[_JIFFIES] + (now_ns - memory[_JIFFIES_NS]) * memory[_HZ] // SECOND_NS
 
 
 @compiled(nb.int64(nb.int64))
-def wheel_step(delay):
+def wheel_step(delay: Int) -> Int:
     """Granularity in jiffies of a timer this many jiffies away (LVL_START, LVL_GRAN)."""
     step = 1
     limit = 63
@@ -64,7 +64,7 @@ def wheel_step(delay):
 
 
 @compiled(nb.int64(MEMORY, nb.int64))
-def _timer(memory, now_ns):
+def _timer(memory: Words, now_ns: Int) -> Int:
     """When delayed work queued now runs: the timer wheel rounds up (kernel/time/timer.c calc_index).
 
     With the phase of jiffies known, exactly; with only their rate, plus half a step on average.
@@ -79,7 +79,7 @@ def _timer(memory, now_ns):
 
 
 @compiled(ARRIVE)
-def _arrive(_s, memory, now_ns, _unit, _order, _merged):
+def _arrive(_s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int) -> Int:
     """__page_reporting_notify(): request a pass; only the first request starts the timer."""
     if memory[_STATE] == _REQUESTED:
         return SLEEP
@@ -90,7 +90,7 @@ def _arrive(_s, memory, now_ns, _unit, _order, _merged):
 
 
 @compiled(nb.boolean(STATE, MEMORY), inline=True)
-def _gate_open(s, memory):
+def _gate_open(s: State, memory: Words) -> bool:
     """Is the zone's free memory above its low watermark and a batch of blocks?"""
     zone = s.zones[memory[_ZONE]]
     margin = memory[_CAPACITY] << s.shape[REPORTING_ORDER]
@@ -98,7 +98,7 @@ def _gate_open(s, memory):
 
 
 @compiled(nb.boolean(STATE, MEMORY, nb.int64))
-def _walk(s, memory, now_ns):
+def _walk(s: State, memory: Words, now_ns: Int) -> bool:
     """One hold of the zone lock in page_reporting_cycle(): True when the batch is full."""
     free_list = s.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]]
     m = s.meters[0]
@@ -131,7 +131,7 @@ def _walk(s, memory, now_ns):
 
 
 @compiled(nb.boolean(STATE, MEMORY))
-def _next_list(s, memory):
+def _next_list(s: State, memory: Words) -> bool:
     """Go to the zone's next list that is not empty and not ISOLATE; False after the last one."""
     while memory[_LIST_ORDER] <= s.shape[MAX_ORDER]:
         memory[_TYPE] += 1
@@ -148,45 +148,49 @@ def _next_list(s, memory):
     return False
 
 
-@compiled(WAKE)
-def _wake(s, memory, now_ns):
-    """page_reporting_process(), from where it was: at its start, or when a report is done."""
-    read_counts(s, now_ns)
-    phase = memory[_PHASE]
-    if phase == _WAITING:
-        memory[_STATE] = _ACTIVE
-        memory[_ZONE] = 0
-        s.meters[0].passes += 1
-        phase = _ZONE_START
-    else:
-        drain(s, now_ns, True)
-        if phase == _FULL:
-            memory[_BUDGET] -= 1
-            phase = _WALKING
-        else:
-            memory[_ZONE] += 1
-            phase = _ZONE_START
-    while memory[_ZONE] < len(s.zones):
-        if phase == _ZONE_START:
-            if not _gate_open(s, memory):
-                memory[_ZONE] += 1
-                continue
-            memory[_LIST_ORDER], memory[_TYPE] = s.shape[REPORTING_ORDER], -1
-            phase = _LIST_START
-        if phase == _LIST_START:
-            if _next_list(s, memory):
-                phase = _WALKING
-            elif s.device[0].first < s.device[0].capacity:
-                memory[_PHASE] = _REST
-                return REPORT
-            else:
-                memory[_ZONE] += 1
-                phase = _ZONE_START
-                continue
+@compiled(nb.boolean(STATE, MEMORY, nb.int64))
+def _process_zone(s: State, memory: Words, now_ns: Int) -> bool:
+    """page_reporting_process_zone(), from where it was; True when a batch is to be reported."""
+    if memory[_PHASE] == _ZONE_START:
+        if not _gate_open(s, memory):
+            return False
+        memory[_LIST_ORDER], memory[_TYPE] = s.shape[REPORTING_ORDER], -1
+    while memory[_PHASE] == _WALKING or _next_list(s, memory):
         if _walk(s, memory, now_ns):
             memory[_PHASE] = _FULL
+            return True
+        memory[_PHASE] = _LIST_START
+    memory[_PHASE] = _REST
+    return s.device[0].first < s.device[0].capacity
+
+
+@compiled(nb.void(STATE, MEMORY, nb.int64))
+def _resume(s: State, memory: Words, now_ns: Int) -> None:
+    """Begin a pass, or go on after a report: page_reporting_drain(), then the list or the zone."""
+    if memory[_PHASE] == _WAITING:
+        memory[_STATE] = _ACTIVE
+        memory[_ZONE], memory[_PHASE] = 0, _ZONE_START
+        s.meters[0].passes += 1
+        return
+    drain(s, now_ns, True)
+    if memory[_PHASE] == _FULL:
+        memory[_BUDGET] -= 1
+        memory[_PHASE] = _WALKING
+    else:
+        memory[_ZONE] += 1
+        memory[_PHASE] = _ZONE_START
+
+
+@compiled(WAKE)
+def _wake(s: State, memory: Words, now_ns: Int) -> Int:
+    """page_reporting_process(): a pass over all zones, giving way whenever a report is under way."""
+    read_counts(s, now_ns)
+    _resume(s, memory, now_ns)
+    while memory[_ZONE] < len(s.zones):
+        if _process_zone(s, memory, now_ns):
             return REPORT
-        phase = _LIST_START
+        memory[_ZONE] += 1
+        memory[_PHASE] = _ZONE_START
     memory[_PHASE] = _WAITING
     if memory[_STATE] == _REQUESTED:
         memory[DEADLINE] = _timer(memory, now_ns)
@@ -196,7 +200,9 @@ def _wake(s, memory, now_ns):
     return SLEEP
 
 
-def _build(guest: Guest, _geometry: Geometry, params: Mapping[str, Value], requested: bool, start_ns: int) -> Program:
+def _build(
+    guest: Guest, _geometry: Geometry, params: Mapping[str, Value], requested: bool, start_ns: int
+) -> Program:
     memory = new_memory(_WORDS)
     memory[_DELAY_NS], memory[_CAPACITY] = int(params["delay"]), int(params["capacity"])
     memory[_SHARE], memory[_GATE] = int(params["budget"]), int(params["gate"])
@@ -206,7 +212,11 @@ def _build(guest: Guest, _geometry: Geometry, params: Mapping[str, Value], reque
         # page_reporting_register() requests a first pass.
         memory[_STATE], memory[DEADLINE] = _REQUESTED, _timer(memory, start_ns)
     return Program(
-        _arrive, _wake, memory, capacity=int(params["capacity"]), to_tail=params["putback"] == "tail"
+        _arrive,
+        _wake,
+        memory,
+        capacity=int(params["capacity"]),
+        to_tail=params["putback"] == "tail",
     )
 
 
@@ -231,7 +241,12 @@ POLICY = Policy(
         Parameter("budget", "int", 16, "a pass takes about 1/budget of each list", minimum=1),
         Parameter("gate", "bool", True, "skip zones not well above their low watermark (on, off)"),
         Parameter("rounding", ("wheel", "none"), "wheel", "timers as the timer wheel rounds them"),
-        Parameter("putback", ("tail", "head"), "tail", "reported blocks return to the tail (5.10+) or as any free (5.7)"),
+        Parameter(
+            "putback",
+            ("tail", "head"),
+            "tail",
+            "reported blocks return to the tail (5.10+) or as any free (5.7)",
+        ),
     ),
     source="mm/page_reporting.c, Linux 5.7 to 6.12",
     needs_of_trace="nothing more than the buddy layer",

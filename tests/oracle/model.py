@@ -1199,9 +1199,7 @@ class UpstreamReplay(Replay):
         self.bytes += self.size(block.order)
         self.redundant_bytes += result.redundant * page
         self.acknowledged_only_bytes += result.acknowledged_only * page
-        self.reports.append(
-            (submit, self.now, self.calls, self.passes, block.pfn, block.order, new_bytes)
-        )
+        self.reports.append((submit, self.now, self.calls, self.passes, block.pfn, block.order, new_bytes))
         # Since it last became wholly free: for a unit that broke and came back meanwhile, that is later.
         clocks = {unit: self.since.get(unit, clock) for unit, clock in block.since.items()}
         self.note_latency(clocks, result.new)

@@ -19,11 +19,14 @@ STATES = {"used": FrameState.USED, "free": FrameState.BUDDY, "absent": FrameStat
 PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
 
 
+TYPES = ["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"]
+
+
 def guest(max_order: int, pageblock_order: int, hz: int | None, jiffies: tuple[int, int] | None) -> Guest:
     return Guest(
         kernel_release="test", machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
-        pageblock_order=pageblock_order, migratetypes=["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"],
-        pcp_orders=[], thp_mode=None, hz=hz, jiffies=jiffies[0] if jiffies else None,
+        pageblock_order=pageblock_order, migratetypes=TYPES, pcp_orders=[], thp_mode=None,
+        hz=hz, jiffies=jiffies[0] if jiffies else None,
         jiffies_monotonic_ns=jiffies[1] if jiffies else None,
     )  # fmt: skip
 
@@ -69,16 +72,19 @@ def _events(draw: st.DrawFn, zones: list[Zone], state: dict[int, str], max_order
     moves = draw(st.lists(st.tuples(
         st.sampled_from([0, 0, 1, 1000, 200_000, 600_000, 1_000_000, 3_000_000, 40_000_000]),
         st.sampled_from(["exit", "enter"]),
-        st.integers(0, 99), st.integers(0, max_order), st.sampled_from([-1, 1, 1, 0, 2, 3]), st.integers(0, 30),
+        st.integers(0, 99), st.integers(0, max_order), st.sampled_from([-1, 1, 1, 0, 2, 3]),
+        st.integers(0, 30),
     ), max_size=most))  # fmt: skip
-    now_ns, events = T0_NS, []
+    now_ns, events = T0_NS + 1, []  # a replay has only events later than its start
     for wait_ns, kind, place, order, migratetype, wild in moves:
         now_ns += wait_ns
         pfn = place if wild == 0 else _fitting(state, zones, kind, place, order)
         if pfn is None:
             continue
         events.append((now_ns, kind, pfn, order, migratetype if kind == "enter" else -1))
-        if pfn % (1 << order) == 0 and any(z.start_pfn <= pfn and pfn + (1 << order) <= z.end_pfn for z in zones):
+        if pfn % (1 << order) == 0 and any(
+            z.start_pfn <= pfn and pfn + (1 << order) <= z.end_pfn for z in zones
+        ):
             for frame in range(pfn, pfn + (1 << order)):
                 state[frame] = "free" if kind == "enter" else "used"
     return events, now_ns + draw(st.sampled_from([0, 500_000, 50_000_000]))
@@ -139,12 +145,17 @@ def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> G
 
 def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome:
     g = case.guest
-    params = {"order": how.order, **{{"delay": "delay_ns"}.get(k, k): v for k, v in how.params.items()}}
+    params = {
+        "order": how.order,
+        **{{"delay": "delay_ns"}.get(k, k): v for k, v in how.params.items()},
+    }
     if how.params.get("rounding") == "wheel" and g.jiffies is not None:
         params |= {"jiffies0": g.jiffies, "mono0_ns": g.jiffies_monotonic_ns}
     return model.simulate(
         model.Guest(
-            zones=tuple(model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones),
+            zones=tuple(
+                model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones
+            ),
             max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz, page_size=g.page_size,
         ),
         {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads), T0_NS, case.end_ns,

@@ -11,7 +11,16 @@ from replay.buddy import occupancy
 from replay.engine import Group
 from replay.exact import SECOND_NS, bucket_of
 from replay.schedule import Schedule
-from replay.state import BY_LATENCY, BY_MISS, HELD_FRAMES, LATENCY, MAX_ORDER, NOBODY, ORDER, RECLAIMED
+from replay.state import (
+    BY_LATENCY,
+    BY_MISS,
+    HELD_FRAMES,
+    LATENCY,
+    MAX_ORDER,
+    NOBODY,
+    ORDER,
+    RECLAIMED,
+)
 from tests.oracle import model
 from tests.pure.small_guests import PAGE_SIZE, Case, How, cases, run_engine, run_oracle
 
@@ -52,7 +61,15 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
     s, m, t = schedule.state, schedule.state.meters[0], group.occupancy.totals[0]
     log = [row for part in schedule.log for row in part]
     assert [
-        (r["submit_ns"], r["done_ns"], r["call"], r["pass"], r["pfn"], r["order"], r["new_frames"] * PAGE_SIZE)
+        (
+            r["submit_ns"],
+            r["done_ns"],
+            r["call"],
+            r["pass"],
+            r["pfn"],
+            r["order"],
+            r["new_frames"] * PAGE_SIZE,
+        )
         for r in log
     ] == want.reports
     assert buckets(s.histograms[BY_LATENCY]) == histogram([(w, b) for w, b, _ in want.latency])
@@ -86,8 +103,14 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "exit_of_used": (t["exit_of_used"], want.exit_of_used),
         "entry_of_free": (t["entry_of_free"], want.entry_of_free),
         "outside": (t["outside"], want.outside),
-        "managed": (frame_ns(group.occupancy.integrals, occupancy.MANAGED) * PAGE_SIZE, want.managed_byte_ns),
-        "free": (frame_ns(group.occupancy.integrals, occupancy.FREE) * PAGE_SIZE, want.free_byte_ns),
+        "managed": (
+            frame_ns(group.occupancy.integrals, occupancy.MANAGED) * PAGE_SIZE,
+            want.managed_byte_ns,
+        ),
+        "free": (
+            frame_ns(group.occupancy.integrals, occupancy.FREE) * PAGE_SIZE,
+            want.free_byte_ns,
+        ),
         "reportable": (
             frame_ns(group.occupancy.integrals, occupancy.REPORTABLE) * PAGE_SIZE,
             want.reportable_byte_ns,
@@ -109,7 +132,10 @@ def hows() -> st.SearchStrategy[How]:
         }
     )
     order, start = st.integers(0, 5), st.sampled_from(["steady", "cold", "recorded"])
-    backing, call_ns = st.sampled_from(["4k", "2m", "thp"]), st.sampled_from([0, 1000, 600_000, 5_000_000])
+    backing, call_ns = (
+        st.sampled_from(["4k", "2m", "thp"]),
+        st.sampled_from([0, 1000, 600_000, 5_000_000]),
+    )
     return st.one_of(
         st.builds(How, st.just("upstream"), order, start, backing, upstream, call_ns),
         st.builds(How, st.sampled_from(["oracle", "never"]), order, start, backing, st.just({})),

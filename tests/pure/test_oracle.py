@@ -50,7 +50,7 @@ def state_of(guest: Guest, *free: tuple[int, int]) -> dict[int, str]:
     """All frames used, except the free [start, end) ranges."""
     state = {p: "used" for z in guest.zones for p in range(z.start_pfn, z.end_pfn)}
     for start, end in free:
-        state.update({p: "free" for p in range(start, end)})
+        state.update(dict.fromkeys(range(start, end), "free"))
     return state
 
 
@@ -202,9 +202,7 @@ def test_no_merge_of_unmergeable_types_from_pageblock_order_on() -> None:
     lists = run(guest, [enter(0, 0, 2, 0), enter(1, 4, 2, 2)], "never").lists_end
     assert lists == {(0, 3, 2): [0]}  # two mergeable types: the incoming one wins
     # below pageblock_order types do not matter
-    lists = run(
-        guest, [enter(0, 0, 1, 3), enter(1, 2, 1, 1)], "never", params={"order": 1}
-    ).lists_end
+    lists = run(guest, [enter(0, 0, 1, 3), enter(1, 2, 1, 1)], "never", params={"order": 1}).lists_end
     assert lists == {(0, 2, 1): [0]}
 
 
@@ -316,9 +314,7 @@ def test_touch(backing: str, before: str, touched: list[int], after: str, refaul
         ("2m", 0, 1, "bbfbbrbb", (0, 0, 2)),
     ],
 )
-def test_discard(
-    backing: str, pfn: int, order: int, after: str, counts: tuple[int, int, int]
-) -> None:
+def test_discard(backing: str, pfn: int, order: int, after: str, counts: tuple[int, int, int]) -> None:
     host = make_host(backing, "bbfbbrbb")
     result = host.discard(pfn, order)
     assert letters(host, 8) == after
@@ -342,9 +338,7 @@ def test_discard(
         (0, 100 * MS, 300, (0, 0), 103_333_334),  # 30 -> 31 jiffies, rounded up to a whole ns
     ],
 )
-def test_wheel_timer(
-    now: int, delay: int, hz: int, phase: tuple[int, int] | None, fires: int
-) -> None:
+def test_wheel_timer(now: int, delay: int, hz: int, phase: tuple[int, int] | None, fires: int) -> None:
     assert wheel_timer(now, delay, hz, phase) == fires
 
 
@@ -384,9 +378,7 @@ def test_one_gib_freed_at_once_takes_four_passes() -> None:
     guest = Guest((Zone("Normal", 0, 1 << 18, 1000, 2000, 0),), 10, 9, 250)
     events = [enter(0, pfn, 10) for pfn in range(0, 1 << 18, 1024)]
     state = state_of(guest)
-    outcome = simulate(
-        guest, state, set(), 0, 20 * NS_PER_S, events, "upstream", {}, "steady", "4k"
-    )
+    outcome = simulate(guest, state, set(), 0, 20 * NS_PER_S, events, "upstream", {}, "steady", "4k")
     call = 600_000
     assert (outcome.passes, outcome.calls, outcome.blocks) == (4, 8, 256)
     submits = sorted({row[0] for row in outcome.reports})
@@ -487,9 +479,7 @@ def test_reported_blocks_count_for_the_budget() -> None:
 def test_full_batch_behind_reported_blocks_rotates_the_list() -> None:
     guest = toy_guest((0, 32), max_order=2)
     state = state_of(guest, (0, 16))
-    outcome = run(
-        guest, [], state=state, start="recorded", heads={0}, params={"capacity": 1}, end=50 * MS
-    )
+    outcome = run(guest, [], state=state, start="recorded", heads={0}, params={"capacity": 1}, end=50 * MS)
     # list 0* 4 8 12: 0 skipped, 4 taken, 8 full -> rotated: 8 12 0*; +4* -> 8 12 0* 4*
     # 8 taken, 12 full (first already), +8*; 12 unreported, budget -1: stop; pass 2: 12
     assert [(r[3], r[4]) for r in outcome.reports] == [(1, 4), (1, 8), (2, 12)]
@@ -806,9 +796,7 @@ def test_cold_start() -> None:
 def test_recorded_start() -> None:
     guest = toy_guest((0, 32), max_order=2)
     state = state_of(guest, (0, 12))
-    outcome = run(
-        guest, [exit_(500_000, 8, 1)], state=state, start="recorded", heads={0}, end=10 * MS
-    )
+    outcome = run(guest, [exit_(500_000, 8, 1)], state=state, start="recorded", heads={0}, end=10 * MS)
     assert outcome.start_bytes == 4 * PAGE
     assert outcome.missed == [(None, 4 * PAGE, 8)]  # when it was freed is unknown
     assert rows(outcome) == [(4, 2, 4)]
@@ -846,7 +834,7 @@ def test_told_units_are_not_missed() -> None:
 
 def test_fresh_frames_are_neither_reclaimed_nor_refaulted() -> None:
     guest = toy_guest((0, 16))
-    state = {p: "used" for p in range(8)}
+    state = dict.fromkeys(range(8), "used")
     events = [enter(2 * MS, 8, 3), exit_(8 * MS, 8, 2), exit_(8 * MS, 0, 0), enter(9 * MS, 8, 2)]
     outcome = run(guest, events, state=state, end=20 * MS)
     # reported at 3 ms, all redundant; used, then free again: now it gives a sample
@@ -900,7 +888,7 @@ def test_oracle_latency_is_zero() -> None:
 
 def test_oracle_skips_what_the_host_lacks() -> None:
     guest = toy_guest((0, 16))
-    outcome = run(guest, [enter(MS, 8, 3)], "oracle", state={p: "used" for p in range(8)})
+    outcome = run(guest, [enter(MS, 8, 3)], "oracle", state=dict.fromkeys(range(8), "used"))
     assert outcome.reports == []
 
 
@@ -939,9 +927,7 @@ def test_thp_brings_back_a_page_only_when_wholly_absent() -> None:
     guest = toy_guest((0, 16))
     events = [exit_(MS, 0, 0), enter(2 * MS, 0, 0), exit_(3 * MS, 0, 0)]
     params = {"order": 0}
-    outcome = run(
-        guest, events, "oracle", state=state_of(guest, (0, 4)), backing="thp", params=params
-    )
+    outcome = run(guest, events, "oracle", state=state_of(guest, (0, 4)), backing="thp", params=params)
     # 4 come back; frame 0 is reported again alone; then only frame 0 comes back
     assert rows(outcome) == [(0, 0, 1)]
     assert outcome.refault_frames == 5
@@ -1002,9 +988,7 @@ class Watch:
         units = set(replay.frames.free_units(replay.reporting_order))
         for unit in units - self.last_units:
             if unit not in replay.told:
-                self.period_frames += replay.host.backed_in(
-                    range(unit, unit + (1 << replay.reporting_order))
-                )
+                self.period_frames += replay.host.backed_in(range(unit, unit + (1 << replay.reporting_order)))
         self.last_units = units
 
 
@@ -1016,9 +1000,7 @@ def check_lists(replay: Replay) -> None:
     """Lists and blocks agree; listed and held frames are exactly the wholly free units."""
     from_lists = {head: key for key, heads in replay.lists.lists.items() for head in heads if heads}
     assert sum(len(heads) for heads in replay.lists.lists.values()) == len(from_lists)
-    assert from_lists == {
-        p: (b.zone, b.order, b.migratetype) for p, b in replay.lists.blocks.items()
-    }
+    assert from_lists == {p: (b.zone, b.order, b.migratetype) for p, b in replay.lists.blocks.items()}
     frames: list[int] = []
     for pfn, block in replay.lists.blocks.items():
         assert pfn % (1 << block.order) == 0
@@ -1038,7 +1020,7 @@ def check_maximal(replay: Replay) -> None:
     order = replay.reporting_order
     units = {f for u in replay.since for f in range(u, u + (1 << order))}
     held = {f for p, o in held_blocks(replay) for f in range(p, p + (1 << o))}
-    model = FrameModel(replay.guest, {f: "free" for f in units - held})
+    model = FrameModel(replay.guest, dict.fromkeys(units - held, "free"))
     listed: dict[tuple[int, int], list[int]] = {}
     for pfn, block in sorted(replay.lists.blocks.items()):
         listed.setdefault((block.zone, block.order), []).append(pfn)
@@ -1180,9 +1162,7 @@ def test_bounds_invariants(
     frames = dict(enumerate(state, 3))
     end = 60 * MS
     params = {"order": order}
-    outcome = simulate(
-        guest, frames, set(), 0, end, events, policy, params, start, backing, observer=watch
-    )
+    outcome = simulate(guest, frames, set(), 0, end, events, policy, params, start, backing, observer=watch)
     check_outcome(outcome, watch, end)
     assert all(sample[0] == 0 for sample in outcome.latency)
     if policy == "never":

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tracer.faults import Fault, environment
 from tracer.format import Probe
 from tracer.probes import library
@@ -18,6 +16,7 @@ from tracer.probes.ring import Ring
 from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 HEADERS = Path(__file__).parent / "headers"
@@ -97,7 +96,7 @@ class KernelProbes:
         with _header_tree(), _captured_stderr() as output:
             try:
                 self._bpf = bcc.BPF(text=text)
-            except Exception as error:  # noqa: BLE001 - BCC raises bare Exception
+            except Exception as error:
                 failure: Exception | None = error
             else:
                 failure = None
@@ -113,7 +112,9 @@ class KernelProbes:
     @staticmethod
     def _counted(table: object, index: int, probe: Tracepoint) -> Probe:
         per_cpu = list(table[index])  # type: ignore[index] # BCC's tables have no types
-        hits, lost, filtered = (sum(getattr(c, name) for c in per_cpu) for name in ("hits", "lost", "filtered"))
+        hits, lost, filtered = (
+            sum(getattr(c, name) for c in per_cpu) for name in ("hits", "lost", "filtered")
+        )
         return Probe(
             name=probe.name,
             kind="tracepoint",

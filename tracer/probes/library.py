@@ -18,9 +18,7 @@ def _spec_outside_the_venv() -> Any:  # noqa: ANN401 - a ModuleSpec or None
     init = DIST_PACKAGES / "bcc" / "__init__.py"
     if not init.is_file():
         return None
-    return importlib.util.spec_from_file_location(
-        "bcc", init, submodule_search_locations=[str(init.parent)]
-    )
+    return importlib.util.spec_from_file_location("bcc", init, submodule_search_locations=[str(init.parent)])
 
 
 def _is_bpf(spec: Any) -> bool:  # noqa: ANN401 - a ModuleSpec or None

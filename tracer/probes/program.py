@@ -128,16 +128,12 @@ def available(probes: tuple[Tracepoint, ...] = BUDDY_LAYER, tracefs: Path = TRAC
 
 def source(probes: list[Tracepoint], ring_bytes: int, page_size: int, tracefs: Path = TRACEFS) -> str:
     """C text of the program. `ring_bytes`: a power of two, at least a page."""
-    head = _PROLOGUE.replace("RING_PAGES", str(ring_bytes // page_size)).replace(
-        "PROBES", str(len(probes))
-    )
+    head = _PROLOGUE.replace("RING_PAGES", str(ring_bytes // page_size)).replace("PROBES", str(len(probes)))
     return head + "".join(_unit(index, probe, tracefs) for index, probe in enumerate(probes))
 
 
 def _unit(index: int, probe: Tracepoint, tracefs: Path) -> str:
-    complete = probe.needs is None or probe.needs in fields(
-        probe.category, probe.event, tracefs
-    )
+    complete = probe.needs is None or probe.needs in fields(probe.category, probe.event, tracefs)
     return _PROBE.format(
         category=probe.category,
         event=probe.event,

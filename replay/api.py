@@ -1,0 +1,106 @@
+"""The Python API: a trace replayed under policies, in one pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replay.device import Device
+from replay.engine import Options, Run, run_all
+from replay.policies import ceiling, comparison, parse, policy_named
+from replay.policies.protocol import Setting
+from replay.results import Result
+from tracer import Trace, open_trace
+
+
+@dataclass(frozen=True)
+class Replay:
+    """All results of one pass.
+
+    Attributes:
+        trace: what was replayed.
+        results: one per setting, in the order asked for.
+        fidelity: steps taken, and those of them that were impossible.
+    """
+
+    trace: Trace
+    results: list[Result]
+    fidelity: dict[str, int | None]
+
+
+def replay(
+    trace: Trace | str | Path,
+    policies: Sequence[str | Setting] = (),
+    options: Options | None = None,
+    tell: Callable[[int], None] = lambda _rows: None,
+) -> Replay:
+    """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); all of them when none is named.
+
+    Raises:
+        Fault: for a trace that cannot be replayed, or a policy or parameter that does not exist.
+    """
+    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    guest = opened.manifest.guest
+    asked = [parse(p, guest) if isinstance(p, str) else p for p in policies] or comparison(guest)
+    # Each order is compared with the ceiling at that order, which need not have been asked for.
+    needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
+    runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
+    by_setting = {id(run.setting): run for run in runs}
+    ceilings = {
+        order: Result(by_setting[id(setting)]).reclaimed_byte_seconds for order, setting in needed.items()
+    }
+    results = [Result(by_setting[id(setting)], ceilings[setting.order]) for setting in asked]
+    return Replay(opened, results, _fidelity(opened, by_setting[id(asked[0])]))
+
+
+def run(
+    trace: Trace | str | Path,
+    policy: str,
+    *,
+    start: str = "steady",
+    backing: str = "4k",
+    device: Device | None = None,
+    **params: Any,  # noqa: ANN401 - the policy's own parameters
+) -> Result:
+    """Replay a trace under one policy and keep its report log.
+
+    `params`: as in `pagetide policies`; durations as text (`delay="100ms"`) or in ns.
+
+    Raises:
+        Fault: as `replay`.
+    """
+    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    chosen = policy_named(policy)
+    kinds = {parameter.name: parameter for parameter in chosen.parameters}
+    given = {
+        name: kinds[name].parse(value) if isinstance(value, str) and name in kinds else value
+        for name, value in params.items()
+    }
+    setting = chosen.settle(opened.manifest.guest, given)
+    options = Options(start=start, backing=backing, device=device or Device(), logging=True)
+    return replay(opened, [setting], options).results[0]
+
+
+def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:
+    """How far the events themselves can be trusted. Frames and orders are `validate`'s to fill."""
+    totals = run.group.occupancy.totals[0]
+    return {
+        "steps": int(totals["steps"]),
+        "exit_of_used": int(totals["exit_of_used"]),
+        "entry_of_free": int(totals["entry_of_free"]),
+        "outside": int(totals["outside"]),
+        "unknown_ops": int(totals["unknown_ops"]),
+        "clock_back": int(totals["clock_back"]),
+        "lost_events": trace.manifest.lost,
+        **dict.fromkeys(
+            (
+                "frames_checked",
+                "frames_changed",
+                "frames_wrong",
+                "frames_limbo",
+                "frames_corrected",
+                "orders_checked",
+                "orders_wrong",
+            )
+        ),
+    }

@@ -1,0 +1,237 @@
+"""The offline commands: policies, replay, validate."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tracer import Fault, Trace, open_trace
+from tracer.faults import ExitCode
+
+if TYPE_CHECKING:
+    from replay.api import Replay
+
+TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+AllowLoss = Annotated[
+    bool, typer.Option("--allow-loss", help="Exit 0 even if the trace is lossy or recovered.")
+]
+
+
+def policies(*, as_json: Json = False) -> None:
+    """List the reporting policies: parameters, defaults, needs and sources."""
+    from replay.policies import registry
+    from replay.tables import policy_table
+
+    if as_json:
+        entries = [
+            {
+                "name": policy.name,
+                "summary": policy.summary,
+                "parameters": [dataclasses.asdict(parameter) for parameter in policy.parameters],
+                "source": policy.source,
+                "needs_of_trace": policy.needs_of_trace,
+                "needs_of_kernel": policy.needs_of_kernel,
+            }
+            for policy in registry().values()
+        ]
+        emit({"policies": entries})
+    else:
+        policy_table(list(registry().values()))
+
+
+def replay(
+    trace: TracePath,
+    *,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:key=value,...]", help="A policy; may be repeated. Default: all of them."),
+    ] = None,
+    start: Annotated[
+        str,
+        typer.Option(
+            help="steady: what is reportable is reported already; cold: nothing is; recorded: as it was."
+        ),
+    ] = "steady",
+    backing: Annotated[str, typer.Option(help="How the host backs memory: 4k, 2m or thp.")] = "4k",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Write results as JSON and Parquet."),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Also validate the trace and check the model's invariants."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing DIR.")] = False,
+    allow_loss: AllowLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Replay a trace under reporting policies and measure latency and reclaimed memory."""
+    from replay.api import replay as replay_all
+    from replay.engine import Options
+    from replay.tables import replay_table
+
+    opened = open_trace(trace)
+    if out is not None:
+        _check_folder(out, force=force)
+    options = Options(start=start, backing=backing, logging=out is not None)
+    with _progress(opened.rows) as tell:
+        done = replay_all(opened, policy or [], options, tell)
+    if check:
+        _check(done)
+    answer = _answer(done, options)
+    if out is not None:
+        _write(out, done, answer)
+    if as_json:
+        emit(answer)
+    else:
+        replay_table(done, options)
+        if out is not None:
+            print(f"wrote {out}")
+    _finish(opened, allow_loss=allow_loss)
+
+
+def validate(
+    trace: TracePath,
+    *,
+    max_wrong: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Exit 3 if more than this share of the changed frames is wrong."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the model at the end of a trace with what the kernel said then."""
+    from replay.tables import verdict_table
+    from replay.validation import validate as compare
+
+    verdict = compare(open_trace(trace))
+    if as_json:
+        emit(verdict.to_json())
+    else:
+        verdict_table(verdict)
+    if max_wrong is not None and verdict.wrong_share > max_wrong:
+        warn(f"{verdict.wrong_share:.4%} of the changed frames are wrong, more than {max_wrong:.4%}")
+        raise typer.Exit(ExitCode.LOSSY)
+
+
+def emit(value: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    json.dump(value, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def warn(text: str) -> None:
+    """Say something on stderr."""
+    print(f"pagetide: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _progress(rows: int) -> Iterator[Callable[[int], None]]:
+    """A tqdm bar on stderr: events done, rate, time left. Nothing when stderr is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=rows, unit=" events", unit_scale=True, leave=False, disable=None, desc="replaying"
+    ) as bar:
+        yield lambda done: bar.update(done) and None
+
+
+def _check(done: "Replay") -> None:
+    """Fill the fidelity from the end snapshot, and check what must always hold."""
+    from replay.invariants import violations
+    from replay.validation import validate as compare
+
+    done.fidelity.update(compare(done.trace).fidelity)
+    found = [text for result in done.results for text in violations(result.run)]
+    if found:
+        raise Fault(
+            f"the model contradicts itself: {found[0]}",
+            f"{len(found)} invariants are broken",
+            "this is a bug in pagetide: report it with this trace",
+        )
+
+
+def _answer(done: "Replay", options: Any) -> dict[str, Any]:  # noqa: ANN401 - Options, imported lazily
+    first_ns, last_ns = done.trace.span_ns
+    manifest = done.trace.manifest
+    return {
+        "trace": {
+            "path": str(done.trace.path),
+            "status": manifest.status,
+            "kernel_release": manifest.guest.kernel_release,
+            "events": done.trace.rows,
+            "duration_s": (last_ns - first_ns) / 1e9,
+            "lost_events": manifest.lost,
+            "warnings": done.trace.warnings,
+            "start": options.start,
+            "backing": options.backing,
+            "call_s": options.device.call_ns / 1e9,
+        },
+        "fidelity": done.fidelity,
+        "results": [result.summary for result in done.results],
+    }
+
+
+def _check_folder(out: Path, *, force: bool) -> None:
+    if out.exists() and not force:
+        raise Fault(
+            f"{out} exists already",
+            "nothing is overwritten unasked",
+            "name another, or add --force",
+        )
+    if out.exists() and not (out / "results.json").is_file():
+        raise Fault(
+            f"{out} holds no results: --force replaces those only",
+            "it has no results.json",
+            "name another",
+        )
+    if not out.absolute().parent.is_dir():
+        raise Fault(
+            f"there is no folder {out.absolute().parent}",
+            "it does not exist",
+            "make it, or name another",
+        )
+
+
+def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
+    """Results as results.json and one Parquet per frame, written aside and renamed as a whole."""
+    import polars as pl
+
+    aside = out.with_name(f".{out.name}.tmp")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        (aside / "results.json").write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n")
+        for name in ("latency", "timeline", "reports"):
+            parts = [
+                getattr(result, name).select(
+                    pl.lit(index).alias("result"), pl.lit(result.policy).alias("policy"), pl.all()
+                )
+                for index, result in enumerate(done.results)
+            ]
+            pl.concat(parts).write_parquet(aside / f"{name}.parquet")
+        if out.exists():
+            shutil.rmtree(out)
+        aside.rename(out)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise Fault(
+            f"{out} cannot be written",
+            f"{error.strerror} (errno {error.errno})",
+            "name another folder",
+            ExitCode.ENVIRONMENT,
+        ) from error
+
+
+def _finish(trace: Trace, *, allow_loss: bool) -> None:
+    """Say what is wrong with the trace; 3 unless that is accepted."""
+    for warning in trace.warnings:
+        warn(warning)
+    if not trace.complete and not allow_loss:
+        raise typer.Exit(ExitCode.LOSSY)

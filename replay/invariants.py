@@ -1,0 +1,69 @@
+"""What must hold at the end of every run, whatever the trace: the checker beside the state machine."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from replay.engine import Run
+from replay.state import FREE, HELD, NOBODY, REPORTED, State
+
+
+def violations(run: Run) -> list[str]:
+    """Each broken invariant, in words; empty when all hold."""
+    state = run.schedule.state
+    return [*_units(state), *_lists(state), *_host(state), *_across(run)]
+
+
+def _units(state: State) -> Iterator[str]:
+    """Listed and held blocks cover exactly the wholly free units, each once."""
+    covered = np.zeros(len(state.units), np.int64)
+    base = int(state.shape[0])
+    for unit in np.flatnonzero(state.units["order"] >= 0):
+        covered[unit : unit + (1 << (int(state.units["order"][unit]) - base))] += 1
+    free = (state.units["flags"] & FREE) != 0
+    if not np.array_equal(covered, free.astype(np.int64)):
+        yield f"{int((covered != free).sum())} units are free and on no list, or on one and not free"
+    if state.meters["inconsistent"][0]:
+        yield f"{int(state.meters['inconsistent'][0])} recorded exits found no block"
+
+
+def _lists(state: State) -> Iterator[str]:
+    """Each list is linked both ways, holds blocks of its own kind, and their number is known."""
+    counted = np.zeros_like(state.nr_free)
+    for (zone, order, migratetype), ends in np.ndenumerate(state.lists):
+        before, unit = NOBODY, int(ends["head"])
+        while unit != NOBODY:
+            block = state.units[unit]
+            kind = (int(block["zone"]), int(block["order"]), int(block["migratetype"]))
+            if kind != (zone, order, migratetype) or block["prev"] != before or block["flags"] & HELD:
+                yield f"unit {unit} is not what list {zone}/{order}/{migratetype} says"
+                return
+            counted[zone, order] += 1
+            before, unit = unit, int(block["next"])
+        if ends["tail"] != before:
+            yield f"the tail of list {zone}/{order}/{migratetype} is wrong"
+    if not np.array_equal(counted, state.nr_free):
+        yield "the number of blocks on the lists is wrong"
+    flagged = (state.units["flags"] & REPORTED) != 0
+    if (flagged & (state.units["order"] < 0)).any():
+        yield "a unit that heads no block is flagged reported"
+
+
+def _host(state: State) -> Iterator[str]:
+    """The host lacks no more than there is, and its sums agree with its parts."""
+    size = 1 << int(state.shape[3])
+    lacking = state.granules["away"].astype(np.int64) + state.granules["fresh"]
+    if (lacking > size).any():
+        yield "the host lacks more frames of a granule than it has"
+    if int(state.granules["away"].sum()) != int(state.meters["reclaimed"][0]):
+        yield "the reclaimed total is not the sum over granules"
+    if int(state.pages["away"].sum()) != int(state.meters["reclaimed"][0]):
+        yield "the reclaimed total is not the sum over host pages"
+
+
+def _across(run: Run) -> Iterator[str]:
+    """Both steps hold the same units free."""
+    order = run.group.geometry.order
+    free = int(((run.schedule.state.units["flags"] & FREE) != 0).sum()) << order
+    if free != int(run.group.occupancy.totals["reportable"][0]):
+        yield "the two steps disagree on which units are wholly free"

@@ -1,0 +1,263 @@
+"""The answer of one replayed setting, as numbers for JSON and as frames for notebooks.
+
+`Result.summary` has the keys of `pagetide replay --json`; each is defined in `docs/metrics.md`.
+Nothing is NaN: where there is nothing to say, a field is None.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replay.buddy import occupancy
+from replay.engine import Run
+from replay.exact import SECOND_NS, bucket_bounds_ns, byte_seconds
+from replay.state import (
+    BY_CENSORING,
+    BY_LATENCY,
+    BY_MISS,
+    HELD_FRAMES,
+    LATENCY,
+    METERS,
+    RECLAIMED,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+GIB_MINUTE = (1 << 30) * 60
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+INCIDENCE_AT_S = (
+    0.001,
+    0.01,
+    0.1,
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+    10.0,
+    20.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    3600.0,
+)
+WORK = METERS.names[METERS.names.index("entries_walked") : METERS.names.index("inconsistent")]  # type: ignore[index,union-attr] # a structured dtype has names
+
+
+@dataclass(frozen=True)
+class Result:
+    """One setting's answer. Sizes in bytes, times in seconds from the start of the replay.
+
+    Attributes:
+        run: what the engine left behind.
+        oracle_byte_seconds: what the ceiling reclaimed at the same order, None when it was not run.
+    """
+
+    run: Run
+    oracle_byte_seconds: float | None = None
+
+    @property
+    def policy(self) -> str:
+        """The policy's name."""
+        return self.run.setting.policy.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters, as a user writes them."""
+        return self.run.setting.written
+
+    @property
+    def reclaimed_byte_seconds(self) -> float:
+        """Integral over time of the bytes the host does not back because of a report."""
+        return byte_seconds(self._integrals, RECLAIMED, self._page)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Every metric, as `pagetide replay --json` prints it."""
+        m, page = self._meters, self._page
+        return {
+            "policy": self.policy,
+            "params": self.params,
+            "latency_s": self._latency(),
+            "incidence": self._incidence(),
+            "left_censored_bytes": int(m["left_censored"]) * page,
+            "missed": {"units": int(m["missed_units"]), "bytes": int(m["missed_frames"]) * page},
+            "unreported_end_bytes": self.run.schedule.waiting_frames * page,
+            "reports": {
+                "passes": int(m["passes"]),
+                "calls": int(m["calls"]),
+                "blocks": int(m["blocks"]),
+                "bytes": int(m["frames"]) * page,
+                "redundant_bytes": int(m["redundant"]) * page,
+                "acknowledged_only_bytes": int(m["acknowledged_only"]) * page,
+            },
+            "reclaimed": self._reclaimed(),
+            "refaults": {"frames": int(m["refaults"]), "bytes": int(m["refaults"]) * page},
+            "free": self._free(),
+            "footprint_gib_min": (self._managed - self.reclaimed_byte_seconds) / GIB_MINUTE,
+            "baseline_gib_min": self._managed / GIB_MINUTE,
+            "held_frame_seconds": byte_seconds(self._integrals, HELD_FRAMES, 1),
+            "collisions": {
+                "blocks": int(m["collisions"]),
+                "bytes": int(m["collision_frames"]) * page,
+            },
+            "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
+            "work": {name: int(m[name]) for name in WORK},
+            "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
+        }
+
+    @cached_property
+    def latency(self) -> "pl.DataFrame":
+        """What became of waiting bytes, by how long they had waited (buckets 1/1024 wide): `lower_s`,
+        `upper_s`, `reported_bytes`, `missed_bytes`, `waiting_bytes` (still so at the end).
+        """
+        import polars as pl
+
+        histograms = self.run.schedule.state.histograms
+        used = np.flatnonzero(histograms.any(axis=0))
+        lower, width = bucket_bounds_ns()
+        return pl.DataFrame(
+            {
+                "lower_s": lower[used] / SECOND_NS,
+                "upper_s": (lower[used] + width[used]) / SECOND_NS,
+                "reported_bytes": histograms[BY_LATENCY, used] * self._page,
+                "missed_bytes": histograms[BY_MISS, used] * self._page,
+                "waiting_bytes": histograms[BY_CENSORING, used] * self._page,
+            }
+        )
+
+    @cached_property
+    def timeline(self) -> "pl.DataFrame":
+        """At most 2000 rows: `time_s`; `free`, `reportable`, `managed` and `reclaimed`, each `_bytes`."""
+        import polars as pl
+
+        group, page = self.run.group, self._page
+        series = group.occupancy.series
+        return pl.DataFrame(
+            {
+                "time_s": (group.bins_ns - group.start.now_ns) / SECOND_NS,
+                "free_bytes": series[occupancy.FREE] * page,
+                "reportable_bytes": series[occupancy.REPORTABLE] * page,
+                "managed_bytes": series[occupancy.MANAGED] * page,
+                "reclaimed_bytes": self.run.schedule.state.timeline * page,
+            }
+        )
+
+    @cached_property
+    def reports(self) -> "pl.DataFrame":
+        """One row per reported block, in order: `submit_s`, `done_s`, `call`, `pass`, `pfn`, `order`,
+        `zone`, `migratetype`, `new_bytes`. Empty when the replay kept no log.
+        """
+        import polars as pl
+
+        parts = self.run.schedule.log
+        log = np.concatenate(parts) if parts else self.run.schedule.state.log[:0]
+        start_ns = self.run.group.start.now_ns
+        return pl.DataFrame(
+            {
+                "submit_s": (log["submit_ns"] - start_ns) / SECOND_NS,
+                "done_s": (log["done_ns"] - start_ns) / SECOND_NS,
+                "call": log["call"],
+                "pass": log["pass"],
+                "pfn": log["pfn"],
+                "order": log["order"],
+                "zone": log["zone"],
+                "migratetype": log["migratetype"],
+                "new_bytes": log["new_frames"].astype(np.int64) * self._page,
+            }
+        )
+
+    @property
+    def _meters(self) -> "NDArray[np.void]":
+        return self.run.schedule.state.meters[0]
+
+    @property
+    def _integrals(self) -> "NDArray[np.int64]":
+        return self.run.schedule.state.integrals
+
+    @property
+    def _page(self) -> int:
+        return self.run.group.geometry.page_size
+
+    @property
+    def _managed(self) -> float:
+        return byte_seconds(self.run.group.occupancy.integrals, occupancy.MANAGED, self._page)
+
+    @property
+    def _seconds(self) -> float:
+        return (self.run.group.end_ns - self.run.group.start.now_ns) / SECOND_NS
+
+    def _latency(self) -> dict[str, Any]:
+        """Quantiles over reported bytes only, exact to 1/1024; max and mean are exact."""
+        m = self._meters
+        reported = int(m["reported_frames"])
+        if not reported:
+            return {**dict.fromkeys([*QUANTILES, "max", "mean"]), "samples": 0}
+        weights = self.run.schedule.state.histograms[BY_LATENCY]
+        lower, width = bucket_bounds_ns()
+        reached = np.cumsum(weights)
+        values: dict[str, Any] = {}
+        for name, share in QUANTILES.items():
+            bucket = int(np.searchsorted(reached, share * reported))
+            middle = lower[bucket] + (width[bucket] - 1) / 2
+            values[name] = min(middle, float(m["max_latency_ns"])) / SECOND_NS
+        values["max"] = int(m["max_latency_ns"]) / SECOND_NS
+        values["mean"] = byte_seconds(self._integrals, LATENCY, 1) / reported
+        values["samples"] = int(m["samples"])
+        return values
+
+    def _incidence(self) -> dict[str, list[float]] | None:
+        """Share of the bytes that became reportable and were reported, or missed, within x seconds.
+
+        Reported and missed compete; bytes still waiting at the end leave the risk set then
+        (Aalen-Johansen), so the three shares of a row add up to one.
+        """
+        reported, missed, censored = self.run.schedule.state.histograms
+        total = int(reported.sum() + missed.sum() + censored.sum())
+        if not total:
+            return None
+        ends = reported + missed
+        at_risk = total - np.concatenate(([0], np.cumsum(ends + censored)[:-1]))
+        hazard = np.divide(ends, at_risk, out=np.zeros(len(ends)), where=at_risk > 0)
+        waiting_before = np.concatenate(([1.0], np.cumprod(1 - hazard)[:-1]))
+        per_end = np.divide(waiting_before, at_risk, out=np.zeros(len(ends)), where=at_risk > 0)
+        shares = {"reported": np.cumsum(per_end * reported), "missed": np.cumsum(per_end * missed)}
+        lower, _ = bucket_bounds_ns()
+        times = [at for at in INCIDENCE_AT_S if at <= self._seconds]
+        row = np.searchsorted(lower, np.array(times) * SECOND_NS, "right") - 1
+        result = {"within_s": list(times)}
+        for name, share in shares.items():
+            result[name] = [float(share[k]) for k in row]
+        result["waiting"] = [
+            max(0.0, 1 - a - b) for a, b in zip(result["reported"], result["missed"], strict=True)
+        ]
+        return result
+
+    def _reclaimed(self) -> dict[str, Any]:
+        m, page, total = self._meters, self._page, self.reclaimed_byte_seconds
+        ceiling = self.oracle_byte_seconds
+        return {
+            "byte_seconds": total,
+            "mean_bytes": total / self._seconds if self._seconds else None,
+            "peak_bytes": int(m["peak"]) * page,
+            "end_bytes": int(m["reclaimed"]) * page,
+            "start_bytes": int(m["start"]) * page,
+            "share_of_oracle": total / ceiling if ceiling else None,
+        }
+
+    def _free(self) -> dict[str, float]:
+        """Free memory over time, in units that are wholly free (reportable) and not (stranded)."""
+        integrals = self.run.group.occupancy.integrals
+        free = byte_seconds(integrals, occupancy.FREE, self._page)
+        reportable = byte_seconds(integrals, occupancy.REPORTABLE, self._page)
+        return {
+            "byte_seconds": free,
+            "reportable_byte_seconds": reportable,
+            "stranded_byte_seconds": free - reportable,
+        }

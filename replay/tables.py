@@ -1,0 +1,144 @@
+"""What people see in a terminal: tables that fit 80 columns, with units."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from replay.policies.protocol import Parameter, Policy
+from tracer import human_bytes
+from tracer.units import human_duration
+
+if TYPE_CHECKING:
+    from replay.api import Replay
+    from replay.engine import Options
+    from replay.validation import Verdict
+
+WIDTH = 80
+
+
+LEGEND = """\
+p50 p90 p99: latency of what was reported   mean: reclaimed on average
+ceiling: share of what could be reclaimed at this order, reporting instantly
+missed: in use again before it was reported   refault: reclaimed, then used again
+redund.: reported although the host lacked it already"""
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def replay_table(done: "Replay", options: "Options") -> None:
+    """One row a policy: how soon, how much, at what cost; then how right the trace is."""
+    console = _console()
+    first_ns, last_ns = done.trace.span_ns
+    guest = done.trace.manifest.guest
+    console.print(
+        f"{done.trace.path}: {done.trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, "
+        f"Linux {guest.kernel_release}\nstart {options.start}, backing {options.backing}",
+        soft_wrap=True,
+    )
+    table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
+    for result in done.results:
+        table.add_row(*_row(result.summary))
+    console.print(table)
+    console.print(LEGEND, style="dim")
+    for result in done.results:
+        console.print(f"  {result.policy}: {_settings(result.params)}", style="dim", soft_wrap=True)
+    for line in _trust(done.fidelity):
+        console.print(line)
+
+
+def _row(summary: dict[str, Any]) -> list[str]:
+    latency, reclaimed = summary["latency_s"], summary["reclaimed"]
+    share = reclaimed["share_of_oracle"]
+    mean = reclaimed["mean_bytes"]
+    return [
+        summary["policy"],
+        *(_tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
+        "-" if mean is None else _tight(human_bytes(mean)),
+        "-" if share is None else f"{share:.1%}",
+        _tight(human_bytes(summary["missed"]["bytes"])),
+        _tight(human_bytes(summary["refaults"]["bytes"])),
+        _tight(human_bytes(summary["reports"]["redundant_bytes"])),
+        f"{summary['reports']['calls']:,}",
+    ]
+
+
+def _settings(params: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in params.items())
+
+
+def _value(value: Any) -> str:  # noqa: ANN401 - a parameter's value
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _tight(text: str) -> str:
+    """A quantity without the space before its unit."""
+    return text.replace(" ", "")
+
+
+def _trust(fidelity: dict[str, int | None]) -> list[str]:
+    """How right the trace is, in a line or two."""
+    steps = fidelity["steps"] or 0
+    impossible = (fidelity["exit_of_used"] or 0) + (fidelity["entry_of_free"] or 0)
+    share = impossible / max(steps, 1)
+    lost = fidelity["lost_events"]
+    lines = [f"trust: {impossible:,} of {steps:,} steps impossible ({share:.4%}), {lost:,} events lost"]
+    if fidelity["frames_wrong"] is not None:
+        wrong, changed = fidelity["frames_wrong"], fidelity["frames_changed"]
+        lines.append(f"       {wrong:,} of {changed:,} changed frames wrong at the end")
+    return lines
+
+
+def policy_table(policies: list[Policy]) -> None:
+    """Each policy with its parameters, needs and source."""
+    console = _console()
+    for policy in policies:
+        console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
+        for parameter in policy.parameters:
+            console.print(f"  {parameter.name}={_default(parameter)}  {parameter.meaning}", markup=False)
+        console.print(f"  needs of the trace: {policy.needs_of_trace}")
+        console.print(f"  needs of a kernel: {policy.needs_of_kernel}")
+        console.print(f"  source: {policy.source}", style="dim")
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.default is None:
+        return "(pageblock order)"
+    return _value(parameter.written(parameter.default))
+
+
+def verdict_table(verdict: "Verdict") -> None:
+    """Frames and free blocks, model against kernel."""
+    console = _console()
+    f = verdict.fidelity
+    impossible = f["exit_of_used"] + f["entry_of_free"]
+    console.print(f"{verdict.trace.path}: the model against the {verdict.snapshot.name} snapshot")
+    table = _table("", "count", "share")
+    table.add_row("steps", f"{f['steps']:,}", "")
+    table.add_row("impossible: exit of a used frame", f"{f['exit_of_used']:,}", "")
+    table.add_row("impossible: entry of a free frame", f"{f['entry_of_free']:,}", "")
+    table.add_row("impossible steps", f"{impossible:,}", f"{verdict.impossible_share:.4%} of steps")
+    table.add_row("events lost while recording", f"{f['lost_events']:,}", "")
+    table.add_row("frames compared", f"{f['frames_checked']:,}", "")
+    table.add_row("frames that changed", f"{f['frames_changed']:,}", "")
+    table.add_row("frames wrong", f"{f['frames_wrong']:,}", f"{verdict.wrong_share:.4%} of changed")
+    table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
+    table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
+    console.print(table)
+    counts = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
+    for zone in verdict.orders:
+        counts.add_row(f"{zone.node}/{zone.zone} model", *map(str, zone.model))
+        counts.add_row(f"{zone.node}/{zone.zone} kernel", *map(str, zone.kernel))
+    console.print(counts)
+    for warning in verdict.warnings:
+        console.print(f"note: {warning}", style="dim", markup=False, soft_wrap=True)

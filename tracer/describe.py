@@ -1,0 +1,47 @@
+"""What a trace contains, for people (lines) and programs (facts)."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from tracer.format import Op
+from tracer.reader import Trace
+from tracer.units import human_bytes
+
+
+def facts(trace: Trace) -> dict[str, Any]:
+    """The trace in numbers, without its manifest."""
+    first_ns, last_ns = trace.span_ns
+    return {
+        "trace": str(trace.path),
+        "status": trace.manifest.status,
+        "events": trace.rows,
+        "duration_s": (last_ns - first_ns) / 1e9,
+        "segments": len(trace.segments),
+        "size_bytes": trace.size_bytes,
+        "lost_events": trace.manifest.lost,
+        "warnings": trace.warnings,
+    }
+
+
+def lines(trace: Trace) -> Iterator[str]:
+    """The trace and its guest, line by line; all that it tells about the guest is here."""
+    manifest, guest = trace.manifest, trace.manifest.guest
+    first_ns, last_ns = trace.span_ns
+    managed = sum(zone.managed for zone in manifest.zones) * guest.page_size
+    hz = "unknown" if guest.hz is None else guest.hz
+    yield f"{trace.path}: {manifest.status}, written by {manifest.tool}"
+    yield f"  {trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, {human_bytes(trace.size_bytes)}"
+    yield f"  guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs"
+    yield f"  memory: {human_bytes(managed)} managed, pages of {guest.page_size} bytes, THP {guest.thp_mode}"
+    yield f"  max order {guest.max_order}, pageblock order {guest.pageblock_order}, HZ {hz}"
+    yield f"  own reporting: order {manifest.reporting.order}, active: {manifest.reporting.active}"
+    yield f"  layers: {', '.join(manifest.layers)}; rung: {manifest.rung}"
+    yield f"  command line: {shlex.join(manifest.command_line)}"
+    for zone in manifest.zones:
+        pfns = f"pfn {zone.start_pfn}..{zone.end_pfn}"
+        yield f"  zone {zone.node}/{zone.name}: {pfns}, {zone.managed:,} frames managed"
+    yield f"  {'probe':<18} {'hits':>13} {'kept':>13} {'lost':>8} {'filtered':>13}"
+    for probe in manifest.probes:
+        counts = f"{probe.hits:>13,} {probe.kept:>13,} {probe.lost:>8,} {probe.filtered:>13,}"
+        yield f"  {Op(probe.op).name.lower():<18} {counts}"
