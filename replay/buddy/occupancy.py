@@ -468,11 +468,24 @@ class Occupancy:
 
         The arrays of a part are reused by the next one.
         """
-        arrays = [columns[name] for name in ("ts_ns", "op", "pfn", "order", "migratetype")]
-        given: tuple[Any, ...] = (*arrays, self._meaning, self._bounds, self._last)
+        ts_ns, op, pfn = columns["ts_ns"], columns["op"], columns["pfn"]
+        order, migratetype = columns["order"], columns["migratetype"]
         done = 0
-        while done < len(arrays[0]):
-            done = _reduce(self._memory, self._out, self._counts, *given, done)
+        while done < len(ts_ns):
+            done = _reduce(
+                self._memory,
+                self._out,
+                self._counts,
+                ts_ns,
+                op,
+                pfn,
+                order,
+                migratetype,
+                self._meaning,
+                self._bounds,
+                self._last,
+                done,
+            )
             counts = self._counts[: self.totals["counts"][0]]
             yield Reduced(
                 self._out[: self.totals["events"][0]],

@@ -618,6 +618,7 @@ class Replay:
         self.host = Host(setup.backing, setup.guest.page_size)
         self.batch: list[Isolated] = []
         self.since: dict[int, int | None] = {}
+        self.last_freed: dict[int, int] = {}  # kept when the unit breaks
         self.told: set[int] = set()
         self.free_history: list[list[tuple[int, int]]] = [[] for _ in self.guest.zones]
         self.free_at_start = [len(free) for free in self.frames.free]
@@ -827,6 +828,7 @@ class Replay:
         freed = self._units_just_freed(pfn, order)
         for unit in freed:
             self.since[unit] = self.now
+            self.last_freed[unit] = self.now
         if migratetype >= 0:
             self.types.set_touched(pfn, order, migratetype)
         for piece, piece_order in self._step2(pfn, order, freed):
@@ -1200,8 +1202,8 @@ class UpstreamReplay(Replay):
         self.redundant_bytes += result.redundant * page
         self.acknowledged_only_bytes += result.acknowledged_only * page
         self.reports.append((submit, self.now, self.calls, self.passes, block.pfn, block.order, new_bytes))
-        # Since it last became wholly free: for a unit that broke and came back meanwhile, that is later.
-        clocks = {unit: self.since.get(unit, clock) for unit, clock in block.since.items()}
+        # Since it last became wholly free: later than at isolation for a unit that broke and came back.
+        clocks = {unit: self.last_freed.get(unit, clock) for unit, clock in block.since.items()}
         self.note_latency(clocks, result.new)
         self.told |= block.intact
 
