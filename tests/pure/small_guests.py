@@ -47,33 +47,50 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
+    """Tiny guests of every shape: zone borders, orders, watermarks and clocks of all kinds."""
     max_order = draw(st.integers(2, 5))
-    pageblock_order = draw(st.integers(1, max_order))
     middle = draw(st.integers(10, 60))
-    first = draw(st.integers(0, 9))
     low = draw(st.sampled_from([0, 0, 4, 12]))
-    zones = [zone("A", first, middle, low), zone("B", middle + draw(st.integers(0, 5)), 100, low)]
+    first, hole = draw(st.integers(0, 9)), draw(st.integers(0, 5))
+    zones = [zone("A", first, middle, low), zone("B", middle + hole, 100, low)]
     hz = draw(st.sampled_from([None, 100, 250, 1000]))
     jiffies = draw(st.sampled_from([None, (4_000_000, T0_NS - 777_777)])) if hz else None
+    state = _frames(draw, zones, [1, 2, 8, 16, 32])
+    events, end_ns = _events(draw, zones, dict(state), max_order, max_events, [-1, 1, 1, 0, 2, 3])
+    return Case(guest(max_order, draw(st.integers(1, max_order)), hz, jiffies), zones, state, events, end_ns)
+
+
+@st.composite
+def full_orders(draw: st.DrawFn, max_events: int = 25) -> Case:
+    """Guests with x86's orders, and only types that merge, so that blocks follow from the frames."""
+    zones = [zone("A", 7, 1500), zone("B", 1536, 4096)]
+    state = _frames(draw, zones, [1, 16, 256, 1024])
+    events, end_ns = _events(draw, zones, dict(state), 10, max_events, [-1, 0, 1, 2])
+    return Case(guest(10, 9, None, None), zones, state, events, end_ns)
+
+
+def _frames(draw: st.DrawFn, zones: list[Zone], lengths: list[int]) -> dict[int, str]:
     state: dict[int, str] = {}
     for z in zones:
         frame = z.start_pfn
         while frame < z.end_pfn:
             what = draw(st.sampled_from(["used", "free", "free", "absent"]))
-            for _ in range(draw(st.sampled_from([1, 2, 8, 16, 32]))):
-                if frame < z.end_pfn:
-                    state[frame] = what
-                    frame += 1
-    events, end_ns = _events(draw, zones, dict(state), max_order, max_events)
-    return Case(guest(max_order, pageblock_order, hz, jiffies), zones, state, events, end_ns)
+            until = min(z.end_pfn, frame + draw(st.sampled_from(lengths)))
+            state |= dict.fromkeys(range(frame, until), what)
+            frame = until
+    return state
 
 
-def _events(draw: st.DrawFn, zones: list[Zone], state: dict[int, str], max_order: int, most: int) -> Any:
+WAITS_NS = [0, 0, 1, 1000, 200_000, 600_000, 1_000_000, 3_000_000, 40_000_000]
+
+
+def _events(
+    draw: st.DrawFn, zones: list[Zone], state: dict[int, str], max_order: int, most: int, types: list[int]
+) -> tuple[list[model.Event], int]:
+    last = zones[-1].end_pfn - 1
     moves = draw(st.lists(st.tuples(
-        st.sampled_from([0, 0, 1, 1000, 200_000, 600_000, 1_000_000, 3_000_000, 40_000_000]),
-        st.sampled_from(["exit", "enter"]),
-        st.integers(0, 99), st.integers(0, max_order), st.sampled_from([-1, 1, 1, 0, 2, 3]),
-        st.integers(0, 30),
+        st.sampled_from(WAITS_NS), st.sampled_from(["exit", "enter"]), st.integers(0, last),
+        st.integers(0, max_order), st.sampled_from(types), st.integers(0, 30),
     ), max_size=most))  # fmt: skip
     now_ns, events = T0_NS + 1, []  # a replay has only events later than its start
     for wait_ns, kind, place, order, migratetype, wild in moves:
@@ -82,24 +99,35 @@ def _events(draw: st.DrawFn, zones: list[Zone], state: dict[int, str], max_order
         if pfn is None:
             continue
         events.append((now_ns, kind, pfn, order, migratetype if kind == "enter" else -1))
-        if pfn % (1 << order) == 0 and any(
-            z.start_pfn <= pfn and pfn + (1 << order) <= z.end_pfn for z in zones
-        ):
-            for frame in range(pfn, pfn + (1 << order)):
-                state[frame] = "free" if kind == "enter" else "used"
+        if pfn % (1 << order) == 0 and _in_a_zone(zones, pfn, order):
+            state |= dict.fromkeys(range(pfn, pfn + (1 << order)), "free" if kind == "enter" else "used")
     return events, now_ns + draw(st.sampled_from([0, 500_000, 50_000_000]))
+
+
+def _in_a_zone(zones: list[Zone], pfn: int, order: int) -> bool:
+    return any(z.start_pfn <= pfn and pfn + (1 << order) <= z.end_pfn for z in zones)
 
 
 def _fitting(state: dict[int, str], zones: list[Zone], kind: str, place: int, order: int) -> int | None:
     """An aligned block near `place` for which the move is possible, if there is one."""
     size = 1 << order
-    for step in range(0, 128, size):
-        pfn = ((place + step) % 128) // size * size
-        inside = any(z.start_pfn <= pfn and pfn + size <= z.end_pfn for z in zones)
-        free = [state.get(frame) == "free" for frame in range(pfn, pfn + size)]
-        if inside and (all(free) if kind == "exit" else not any(free)):
-            return pfn
+    span = -(-zones[-1].end_pfn // size) * size
+    for step in range(0, span, size):
+        pfn = (place + step) % span // size * size
+        if _in_a_zone(zones, pfn, order):
+            free = [state.get(frame) == "free" for frame in range(pfn, pfn + size)]
+            if all(free) if kind == "exit" else not any(free):
+                return pfn
     return None
+
+
+def oracle_guest(case: Case) -> model.Guest:
+    g = case.guest
+    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones]
+    return model.Guest(
+        zones=tuple(zones), max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz,
+        page_size=g.page_size,
+    )  # fmt: skip
 
 
 def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
@@ -152,12 +180,6 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
     if how.params.get("rounding") == "wheel" and g.jiffies is not None:
         params |= {"jiffies0": g.jiffies, "mono0_ns": g.jiffies_monotonic_ns}
     return model.simulate(
-        model.Guest(
-            zones=tuple(
-                model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones
-            ),
-            max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz, page_size=g.page_size,
-        ),
-        {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads), T0_NS, case.end_ns,
-        case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
+        oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
+        T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
     )  # fmt: skip
