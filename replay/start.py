@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.buddy.frames import FrameModel, Frames, free_blocks, free_limbo
+from replay.buddy.frames import FrameModel, Frames, free_blocks
 from replay.buddy.geometry import Geometry
 from replay.schedule import StartBlock
 from tracer import FrameState, Trace
@@ -22,7 +22,7 @@ class Start:
     """The guest when the replay begins.
 
     Attributes:
-        now_ns: the end of the start snapshot.
+        now_ns: the end of the start snapshot, limbo settled.
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
     """
@@ -40,21 +40,15 @@ class Start:
         """
         frames = Frames.of(trace.frames("start"), geometry.frames)
         now_ns = trace.span_ns[0]
-        active = trace.manifest.reporting.active is not False
-        settled = Frames(
-            free_limbo(frames, reporting_active=active),
-            frames.begin_ns,
-            frames.end_ns,
-            frames.reported_heads,
-        )
-        model = FrameModel(trace.manifest.guest, geometry, settled)
+        model = FrameModel(trace.manifest.guest, geometry, frames, now_ns)
         for columns in event_columns(trace):
             until = int(np.searchsorted(columns["ts_ns"], now_ns, "right"))
             model.play(*(columns[name][:until] for name in ("ts_ns", "op", "pfn", "order")))
             if until < len(columns["ts_ns"]):
                 break
         heads = frames.reported_heads
-        return cls(now_ns, model.state, heads[model.seen[heads] == 0])
+        state = np.where(model.free, np.uint8(FrameState.BUDDY), model.state)
+        return cls(now_ns, state, heads[model.seen[heads] == 0])
 
     def blocks(self, geometry: Geometry, mode: str) -> Iterator[StartBlock]:
         """Free blocks of at least the reporting order, ascending in each list; reported as `mode`

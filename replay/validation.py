@@ -21,7 +21,6 @@ from replay.buddy.frames import (
     FrameModel,
     Frames,
     free_blocks,
-    free_limbo,
 )
 from replay.buddy.geometry import Geometry
 from replay.start import event_columns
@@ -104,23 +103,16 @@ def validate(trace: Trace) -> Verdict:
     runs = trace.frames("end")
     end = Frames.of(runs, geometry.frames)
     start = Frames.of(trace.frames("start"), geometry.frames)
-    active = trace.manifest.reporting.active is not False
-    start = Frames(
-        free_limbo(start, reporting_active=active),
-        start.begin_ns,
-        start.end_ns,
-        start.reported_heads,
-    )
     snapshot = trace.manifest.snapshot("end")
     if snapshot is None:  # frames() above has refused such a trace
         raise AssertionError
     guest = trace.manifest.guest
-    model = FrameModel(guest, geometry, start, end)
+    model = FrameModel(guest, geometry, start, trace.span_ns[0], end)
     window = (
         min((info.read_begin_ns for info in snapshot.buddyinfo), default=FAR_FUTURE_NS),
         max((info.read_end_ns for info in snapshot.buddyinfo), default=FAR_FUTURE_NS),
     )
-    counted = FrameModel(guest, geometry, start)
+    counted = FrameModel(guest, geometry, start, trace.span_ns[0])
     inside: list[dict[str, Any]] = []
     for columns in event_columns(trace):
         events = [columns[name] for name in ("ts_ns", "op", "pfn", "order")]
@@ -138,8 +130,9 @@ def validate(trace: Trace) -> Verdict:
 def _compare_frames(trace: Trace, model: FrameModel, start: Frames, end: Frames) -> dict[str, int]:
     """Frames whose model state and snapshot differ; an event inside a read leaves a frame out."""
     known = (model.seen & AMBIGUOUS) == 0
-    model_free, kernel_free = model.state == FrameState.BUDDY, end.state == FrameState.BUDDY
-    changed = ((model.seen & CHANGED) != 0) | ((start.state == FrameState.BUDDY) != kernel_free)
+    model_free, kernel_free = model.free, end.state == FrameState.BUDDY
+    start_free = (start.state == FrameState.BUDDY) | (start.state == FrameState.LIMBO)
+    changed = ((model.seen & CHANGED) != 0) | (start_free != kernel_free)
     differs = known & (model_free != kernel_free)
     limbo = differs & model_free & (end.state == FrameState.LIMBO)
     counters = model.counters
@@ -171,8 +164,8 @@ def _compare_orders(
     """
     names = [(zone.node, zone.name) for zone in geometry.zones]
     best: dict[int, ZoneOrders] = {}
-    for state in _instants(counted, inside):
-        free = (state == FrameState.BUDDY) & (end.state != FrameState.LIMBO)
+    for free_now in _instants(counted, inside):
+        free = free_now & (end.state != FrameState.LIMBO)
         for info in snapshot.buddyinfo:
             zone = names.index((info.node, info.zone))
             if zone in best and not best[zone].wrong:
@@ -188,15 +181,15 @@ def _compare_orders(
 _MAX_INSTANTS = 64
 
 
-def _instants(counted: FrameModel, inside: list[dict[str, Any]]) -> "Iterator[NDArray[np.uint8]]":
-    """Frame states before the window's events and after each of them."""
-    yield counted.state
+def _instants(counted: FrameModel, inside: list[dict[str, Any]]) -> "Iterator[NDArray[np.bool_]]":
+    """Free frames before the window's events and after each of them."""
+    yield counted.free
     events = {name: np.concatenate([part[name] for part in inside]) for name in (inside[0] if inside else {})}
     rows = len(events["ts_ns"]) if events else 0
     step = max(1, -(-rows // _MAX_INSTANTS))
     for at in range(0, rows, step):
         counted.play(*(events[name][at : at + step] for name in ("ts_ns", "op", "pfn", "order")))
-        yield counted.state
+        yield counted.free
 
 
 def _caveats(trace: Trace) -> list[str]:

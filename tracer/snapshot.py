@@ -181,11 +181,10 @@ def take(name: str, pageblock_order: int, proc: Path = PROC) -> tuple[Snapshot, 
     end_pfn = max(zone.end_pfn for zone in read_zones(proc))
     begin_ns = time.monotonic_ns()
     raw = read_frames(end_pfn, proc)
-    end_ns = time.monotonic_ns()
     # Managed may grow while the frames are read: the later count is the one the last chunks saw.
     zones = read_zones(proc)
     named = {(zone.node, zone.name) for zone in zones}
     buddyinfo = [info for info in read_buddyinfo(proc) if (info.node, info.zone) in named]
     state = classify(raw.bits, zones, pageblock_order)
     mark_limbo(state, raw.bits, pageblock_order, proc)
-    return Snapshot(name, begin_ns, end_ns, zones, buddyinfo), runs_table(state, raw)
+    return Snapshot(name, begin_ns, time.monotonic_ns(), zones, buddyinfo), runs_table(state, raw)

@@ -27,7 +27,7 @@ from replay.buddy.steps import (
     step_of,
     zone_bounds,
 )
-from replay.jit import Words, compiled
+from replay.jit import Int, Words, compiled
 from tracer import CHUNK_FRAMES, Fault, FrameState, Guest
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 EVENT_COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
 FAR_FUTURE_NS = np.iinfo(np.int64).max
 
-_BUDDY, _USED = int(FrameState.BUDDY), int(FrameState.USED)
+_BUDDY, _USED, _LIMBO = int(FrameState.BUDDY), int(FrameState.USED), int(FrameState.LIMBO)
 
 # Rows of the counters array.
 STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
@@ -110,6 +110,7 @@ _WINDOWS = nb.int64[:, ::1]
         nb.uint8[::1],
         nb.uint8[::1],
         _WINDOWS,
+        nb.int64,
         nb.int64[::1],
     )
 )
@@ -124,6 +125,7 @@ def _play(
     state: Words,
     seen: Words,
     windows: Words,
+    settled_ns: Int,
     counters: Words,
 ) -> None:
     """Apply events frame by frame, each frame inside its own windows; see `FrameModel`."""
@@ -146,9 +148,10 @@ def _play(
             if ts_ns[i] >= windows[2, frame >> CHUNK_ORDER]:
                 seen[frame] |= AMBIGUOUS
                 continue
-            if ts_ns[i] > windows[1, frame >> CHUNK_ORDER]:
+            limbo = state[frame] == _LIMBO
+            if ts_ns[i] > windows[1, frame >> CHUNK_ORDER] and not (limbo and ts_ns[i] <= settled_ns):
                 judged = True
-                impossible |= (state[frame] == _BUDDY) == (target == _BUDDY)
+                impossible |= (limbo or state[frame] == _BUDDY) == (target == _BUDDY)
             state[frame] = target
             seen[frame] |= CHANGED
         if judged:
@@ -165,13 +168,24 @@ class FrameModel:
     as impossible. With an end window, an event inside it leaves the frame ambiguous and later ones
     are ignored.
 
+    Limbo is memory that was seen in the buddy again before the snapshot was settled: from then on it
+    is free. Until then nobody can tell whether an event took it or gave it back.
+
     Attributes:
         state: `FrameState` per frame, uint8.
         seen: CHANGED and AMBIGUOUS bits per frame.
         counters: STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS.
     """
 
-    def __init__(self, guest: Guest, geometry: Geometry, start: Frames, end: Frames | None = None) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        geometry: Geometry,
+        start: Frames,
+        settled_ns: int,
+        end: Frames | None = None,
+    ) -> None:
+        """`settled_ns`: the end of the start snapshot."""
         frames = len(start.state)
         self.state = start.state.copy()
         self.seen = np.zeros(frames, np.uint8)
@@ -180,9 +194,15 @@ class FrameModel:
         self._windows[0], self._windows[1] = start.begin_ns, start.end_ns
         if end is not None:
             self._windows[2], self._windows[3] = end.begin_ns, end.end_ns
+        self._settled_ns = settled_ns
         self._meaning = meaning_table(guest)
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
+
+    @property
+    def free(self) -> "NDArray[np.bool_]":
+        """The frames that are in the buddy now, limbo settled."""
+        return (self.state == FrameState.BUDDY) | (self.state == FrameState.LIMBO)
 
     def play(
         self,
@@ -193,17 +213,7 @@ class FrameModel:
     ) -> None:
         """Apply events, in time order; call again for the next batch."""
         model = (self._meaning, self._bounds, self._last, self.state, self.seen, self._windows)
-        _play(ts_ns, op, pfn, order, *model, self.counters)
-
-
-def free_limbo(frames: Frames, *, reporting_active: bool) -> "NDArray[np.uint8]":
-    """The states with limbo settled: what the guest's own reporting holds stays free memory.
-
-    Only whole pageblocks are limbo in a snapshot; where the guest reports, that is its doing.
-    """
-    state = frames.state.copy()
-    state[state == FrameState.LIMBO] = FrameState.BUDDY if reporting_active else FrameState.USED
-    return state
+        _play(ts_ns, op, pfn, order, *model, self._settled_ns, self.counters)
 
 
 def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> list["NDArray[np.int64]"]:
