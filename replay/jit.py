@@ -4,9 +4,13 @@ Numba's cache notices when a function's own file changes, but not when a functio
 another file does. So the cache lives in a folder named after all of this package's sources.
 """
 
+import atexit
+import contextlib
 import hashlib
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,26 +32,44 @@ PACKAGE = Path(__file__).parent
 KEPT_CACHES = 4  # of other versions: another process may be using one
 
 
-def _cache_folder() -> Path | None:
-    """.numba_cache/<digest of the sources> beside the package; None where that cannot be written."""
+def _digest() -> str:
+    """Of all of this package's sources."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
-    folder = PACKAGE.parent / ".numba_cache"
-    mine = folder / digest.hexdigest()
-    try:
-        mine.mkdir(parents=True, exist_ok=True)
-        mine.touch()
-        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_CACHES]:
+    return digest.hexdigest()
+
+
+def _homes() -> Iterator[Path]:
+    """Where caches may live, best first: the checkout, the user's cache, for this process only."""
+    if (PACKAGE.parent / "pyproject.toml").is_file():
+        yield PACKAGE.parent / ".numba_cache"
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pagetide"
+    temporary = tempfile.mkdtemp(prefix="pagetide-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    yield Path(temporary)
+
+
+def cache_folder() -> Path:
+    """A folder for today's sources that this user can write; caches of older sources are pruned."""
+    digest = _digest()
+    for home in _homes():
+        mine = home / digest
+        try:
+            mine.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=mine):
+                pass
+            mine.touch()
+        except OSError:
+            continue
+        for old in sorted(home.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_CACHES]:
             shutil.rmtree(old, ignore_errors=True)
-    except OSError:
-        return None
-    return mine
+        return mine
+    raise AssertionError("a temporary folder is always writable")
 
 
-_folder = _cache_folder()
-if _folder is not None:
-    numba.config.CACHE_DIR = str(_folder)  # type: ignore[attr-defined] # set by name when numba starts
+numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined] # set by name when numba starts
 
 
 def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracer.faults import Fault
+from tracer.faults import Fault, environment
 from tracer.probes import library
 from tracer.probes.kernel import KernelProbes, kernel_headers
 from tracer.probes.program import BUDDY_LAYER, REQUIRED, available
-from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS
+from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
 from tracer.procfs import PROC, SYS, read_reporting
 
-CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,19 @@ def examine() -> list[Check]:
     if all(check.state != "missing" for check in checks):
         checks.append(_load())
     return [*checks, *_notes()]
+
+
+def ensure_recordable() -> None:
+    """Check all that can be checked without loading a program; mounts tracefs if nobody did yet.
+
+    Raises:
+        Fault: for the first thing that is missing.
+    """
+    ensure_mounted()
+    for check in _requirements():
+        if check.state == "missing":
+            what = f"this guest cannot be recorded: {check.name} missing"
+            raise environment(what, check.how, check.fix or "pagetide doctor")
 
 
 def ready(checks: list[Check]) -> bool:
@@ -56,10 +69,12 @@ def _requirements() -> Iterator[Check]:
 
 def _privileges(proc: Path = PROC) -> Check:
     effective = int(re.findall(r"CapEff:\s+(\w+)", (proc / "self/status").read_text())[0], 16)
-    lacking = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
-    if lacking:
-        return Check("privileges", "missing", f"this process lacks {', '.join(lacking)}", "run it with sudo")
-    return Check("privileges", "ok", f"uid {os.geteuid()} with {', '.join(CAPABILITIES)}")
+    if effective >> CAP_SYS_ADMIN & 1:
+        return Check("privileges", "ok", f"uid {os.geteuid()} with CAP_SYS_ADMIN")
+    if effective >> CAP_BPF & 1 and effective >> CAP_PERFMON & 1:
+        return Check("privileges", "ok", f"uid {os.geteuid()} with CAP_BPF and CAP_PERFMON")
+    how = f"uid {os.geteuid()} has neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON"
+    return Check("privileges", "missing", how, "run it as root, with sudo")
 
 
 def _bcc() -> Check:
@@ -71,8 +86,9 @@ def _bcc() -> Check:
 
 
 def _tracepoints() -> Check:
-    if not (TRACEFS / "events").is_dir():
-        return Check("tracepoints", "missing", f"tracefs is not mounted at {TRACEFS}", MOUNT_COMMAND)
+    if not is_mounted():
+        how = f"tracefs is not mounted at {TRACEFS}, or not readable"
+        return Check("tracepoints", "missing", how, MOUNT_COMMAND)
     have = available()
     lacking = [p for p in BUDDY_LAYER if p not in have]
     names = ", ".join(p.name for p in lacking)

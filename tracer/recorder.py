@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tracer import __version__, snapshot
 from tracer.command import Command, StopSignals
+from tracer.doctor import ensure_recordable
 from tracer.faults import Fault
 from tracer.format import FORMAT_VERSION, Clock, Manifest, Snapshot
 from tracer.probes.kernel import KernelProbes
@@ -56,6 +57,7 @@ class Recorder:
         Raises:
             Fault: when the output, the kernel or the privileges do not allow it.
         """
+        ensure_recordable()
         check_output(path, force=settings.force)
         self.settings = settings
         self._probes = KernelProbes(settings.ring_bytes)

@@ -10,9 +10,17 @@ MOUNT_COMMAND = f"mount -t tracefs tracefs {TRACEFS}"
 
 def ensure_mounted(tracefs: Path = TRACEFS) -> bool:
     """Mount tracefs where the kernel has it but nothing mounted it yet; True if it is there now."""
-    if not (tracefs / "events").is_dir() and tracefs.is_dir():
+    if not is_mounted(tracefs) and tracefs.is_dir():
         subprocess.run(MOUNT_COMMAND.split(), check=False, capture_output=True)
-    return (tracefs / "events").is_dir()
+    return is_mounted(tracefs)
+
+
+def is_mounted(tracefs: Path = TRACEFS) -> bool:
+    """Is tracefs there, and may this process look into it?"""
+    try:
+        return (tracefs / "events").is_dir()
+    except PermissionError:
+        return False
 
 
 def fields(category: str, event: str, tracefs: Path = TRACEFS) -> set[str]:

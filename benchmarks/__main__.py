@@ -1,0 +1,166 @@
+"""Each figure beside its peer, in interleaved rounds of one run: medians, and the ratio's spread.
+
+Usage: python -m benchmarks [ROUNDS]. Prints a Markdown table; these are measurements, not tests.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+REPO = Path(__file__).parent.parent
+TRACE = REPO / "data" / "database.trace"
+COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+Timed = Callable[[], float]
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """How long a call takes."""
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def compare(what: str, ours: Timed, peer: str, theirs: Timed, rounds: int) -> None:
+    """One row: ours and the peer in turn, the median of each, the median and spread of the ratio."""
+    ours(), theirs()  # warm caches and compilations, for both
+    pairs = [(ours(), theirs()) for _ in range(rounds)]
+    ratios = sorted(a / b for a, b in pairs)
+    mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    spread = f"{ratios[0]:.2f}-{ratios[-1]:.2f}"
+    print(
+        f"| {what} | {mine * 1e3:.0f} ms | {peer} | {other * 1e3:.0f} ms "
+        f"| {statistics.median(ratios):.2f} ({spread}) |",
+        flush=True,
+    )
+
+
+def python(*arguments: str) -> Timed:
+    """Time this interpreter with these arguments."""
+    return lambda: seconds(
+        lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=REPO)
+    )
+
+
+def start_up(rounds: int) -> None:
+    """`pagetide --help` and a whole `pagetide replay` of the shipped trace, as commands."""
+    main = "from replay.main import main; main()"
+    compare("pagetide --help", python("-c", main, "--help"), "python -c pass", python("-c", "pass"), rounds)
+    compare(
+        "pagetide replay, one policy, as a command",
+        python("-c", main, "replay", str(TRACE), "--policy", "upstream"),
+        "importing numba and polars",
+        python("-c", "import numba, polars"),
+        rounds,
+    )
+
+
+def replaying(rounds: int) -> None:
+    """The engine beside reading the same columns; all policies beside one."""
+    from replay.api import replay
+    from tracer import open_trace
+
+    trace = open_trace(TRACE)
+
+    def read() -> float:
+        return seconds(lambda: sum(batch.num_rows for batch in trace.batches(COLUMNS)))
+
+    def one() -> float:
+        return seconds(lambda: replay(trace, ["upstream"]))
+
+    def every() -> float:
+        return seconds(lambda: replay(trace))
+
+    compare(f"replay, one policy, {trace.rows:,} events", one, "decoding its columns", read, rounds)
+    compare("replay, all policies", every, "replay, one policy", one, rounds)
+
+
+def plain(rounds: int) -> None:
+    """Step 1 beside the plain-Python model of the tests, on the first events of the trace."""
+    from replay.buddy.geometry import Geometry
+    from replay.buddy.occupancy import Occupancy
+    from replay.engine import bins
+    from replay.start import Start, event_columns
+    from tests.oracle import model
+    from tracer import Op, open_trace
+
+    trace = open_trace(TRACE)
+    guest = trace.manifest.guest
+    geometry = Geometry.of(guest, trace.zones)
+    start = Start.of(trace, geometry)
+    few = {name: values[:20_000] for name, values in next(iter(event_columns(trace))).items()}
+    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in trace.zones]
+    small = model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz)
+
+    def fast() -> float:
+        occupancy = Occupancy(guest, geometry, start.state, start.now_ns, bins(*trace.span_ns))
+        return seconds(lambda: [len(part.events) for part in occupancy.reduce(few)])
+
+    def slow() -> float:
+        oracle = model.FrameModel(small, {})
+        kinds = few["op"] == Op.PCPU_DRAIN
+        rows = list(zip(kinds.tolist(), few["pfn"].tolist(), few["order"].tolist(), strict=True))
+
+        def run() -> None:
+            for enters, pfn, order in rows:
+                (oracle.enter if enters else oracle.exit)(pfn, order)
+
+        return seconds(run)
+
+    compare("occupancy of 20,000 events", fast, "plain Python", slow, rounds)
+
+
+FAULTS = """
+import mmap, time
+begin = time.perf_counter()
+for _ in range(12):
+    memory = mmap.mmap(-1, 64 << 20)
+    for at in range(0, 64 << 20, 4096):
+        memory[at] = 1
+    memory.close()
+print(time.perf_counter() - begin)
+"""
+
+
+def recording(rounds: int) -> None:
+    """A page-fault loop under `pagetide record`, beside the same loop alone."""
+    from tracer.doctor import examine, ready
+
+    if not ready(examine()):
+        print("| recording | not measured | this machine cannot be recorded: pagetide doctor | | |")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(Path(folder) / "x.trace")
+        main = "from replay.main import main; main()"
+        record = [sys.executable, "-c", main, "record", out, "--force", "--json", "--"]
+        loop = [sys.executable, "-c", FAULTS]
+
+        def traced() -> float:
+            done = subprocess.run([*record, *loop], check=True, capture_output=True, text=True, cwd=REPO)
+            return float(done.stderr.split()[0])
+
+        def alone() -> float:
+            return float(subprocess.run(loop, check=True, capture_output=True, text=True).stdout)
+
+        compare("page-fault loop, recorded (buddy layer)", traced, "the same loop alone", alone, rounds)
+
+
+def main(rounds: int) -> None:
+    """All measurements."""
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    print(f"Linux {platform.release()}, {machine}\n")
+    print(f"| what | median | beside | median | ratio (spread of {rounds} rounds) |")
+    print("| --- | --- | --- | --- | --- |")
+    start_up(rounds)
+    replaying(rounds)
+    plain(rounds)
+    recording(rounds)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
