@@ -8,7 +8,7 @@ the frame's own last exit (see `buddy.occupancy`); counts per granule say how ma
 import numba as nb
 import numpy as np
 
-from replay.buddy.occupancy import NEVER_USED
+from replay.buddy.reduced import NEVER_USED
 from replay.exact import settle
 from replay.jit import Int, compiled
 from replay.state import (

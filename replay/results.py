@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.buddy import occupancy
+from replay.buddy import memory
 from replay.engine import Run
 from replay.exact import SECOND_NS, bucket_bounds_ns, byte_seconds
 from replay.state import (
@@ -142,9 +142,9 @@ class Result:
         return pl.DataFrame(
             {
                 "time_s": (group.bins_ns - group.start.now_ns) / SECOND_NS,
-                "free_bytes": series[occupancy.FREE] * page,
-                "reportable_bytes": series[occupancy.REPORTABLE] * page,
-                "managed_bytes": series[occupancy.MANAGED] * page,
+                "free_bytes": series[memory.FREE] * page,
+                "reportable_bytes": series[memory.REPORTABLE] * page,
+                "managed_bytes": series[memory.MANAGED] * page,
                 "reclaimed_bytes": self.run.schedule.state.timeline * page,
             }
         )
@@ -187,7 +187,7 @@ class Result:
 
     @property
     def _managed(self) -> float:
-        return byte_seconds(self.run.group.occupancy.integrals, occupancy.MANAGED, self._page)
+        return byte_seconds(self.run.group.occupancy.integrals, memory.MANAGED, self._page)
 
     @property
     def _seconds(self) -> float:
@@ -254,8 +254,8 @@ class Result:
     def _free(self) -> dict[str, float]:
         """Free memory over time, in units that are wholly free (reportable) and not (stranded)."""
         integrals = self.run.group.occupancy.integrals
-        free = byte_seconds(integrals, occupancy.FREE, self._page)
-        reportable = byte_seconds(integrals, occupancy.REPORTABLE, self._page)
+        free = byte_seconds(integrals, memory.FREE, self._page)
+        reportable = byte_seconds(integrals, memory.REPORTABLE, self._page)
         return {
             "byte_seconds": free,
             "reportable_byte_seconds": reportable,

@@ -12,7 +12,17 @@ import numpy as np
 
 from replay import host, meters
 from replay.buddy.lists import insert, link, pageblock_type, take, units_of
-from replay.buddy.occupancy import APPEAR, BROKEN, COUNT_DTYPE, FREED, REDUCED_DTYPE, RETYPE, TOUCH
+from replay.buddy.reduced import (
+    APPEAR,
+    BROKEN,
+    COUNT_DTYPE,
+    COUNTS,
+    FREED,
+    REDUCED,
+    REDUCED_DTYPE,
+    RETYPE,
+    TOUCH,
+)
 from replay.device import submit
 from replay.exact import settle
 from replay.jit import Int, Records, Verb, Words, compiled
@@ -43,8 +53,6 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 DONE, LOG_FULL = 0, 1
-_EVENTS = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
-_COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
@@ -105,7 +113,7 @@ def _broken(s: State, unit: Int, order: Int, now_ns: Int) -> None:
     take(s, unit, order, now_ns)
 
 
-@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, _EVENTS, nb.int64))
+@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, REDUCED, nb.int64))
 def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -> None:
     """One reduced event."""
     event = events[index]
@@ -138,7 +146,7 @@ def _complete(s: State) -> None:
     device.busy = 0
 
 
-@compiled(nb.void(STATE, _COUNTS, nb.int64[::1], nb.int64))
+@compiled(nb.void(STATE, COUNTS, nb.int64[::1], nb.int64))
 def _see_counts(s: State, counts: Records, cursors: Words, until_ns: Int) -> None:
     """Take in zone counts up to an instant; one shows once its millisecond is over (`read_counts`)."""
     while cursors[1] < len(counts) and counts[cursors[1]].ts_ns <= until_ns:
@@ -169,7 +177,7 @@ def _sweep(s: State) -> bool:
     return True
 
 
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, _EVENTS, _COUNTS, nb.int64[::1], nb.int64))
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, REDUCED, COUNTS, nb.int64[::1], nb.int64))
 def _advance(
     s: State,
     memory: Words,

@@ -10,14 +10,28 @@ e, so a TOUCH carries the epoch of the exit before, and each policy compares it 
 report of that unit: the per-frame work is done once, for any number of policies.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import MOVABLE, Geometry
+from replay.buddy.bitmap import mark
+from replay.buddy.geometry import Geometry
+from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, memory_at
 from replay.buddy.ops import meaning_table
+from replay.buddy.reduced import (
+    APPEAR,
+    BROKEN,
+    COUNT_DTYPE,
+    COUNTS,
+    FREED,
+    NEVER_USED,
+    REDUCED,
+    REDUCED_DTYPE,
+    RETYPE,
+    TOUCH,
+    Reduced,
+)
 from replay.buddy.steps import (
     BAD,
     BOUNDS,
@@ -35,129 +49,18 @@ from replay.buddy.steps import (
 )
 from replay.exact import settle
 from replay.jit import Int, Records, Words, compiled
-from tracer import FrameState, Guest
+from tracer import Guest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-# Kinds of reduced events.
-FREED, BROKEN, TOUCH, APPEAR, RETYPE = 1, 2, 3, 4, 5
-NEVER_USED = 0xFFFFFFFF  # last exit of a frame that was not managed yet when the trace began
-NO_ZONE = 255
 MS = 1_000_000
-
-REDUCED_DTYPE = np.dtype(
-    [
-        ("ts_ns", np.int64),
-        ("pfn", np.int64),
-        ("size", np.int32),  # FREED, BROKEN: order; TOUCH, APPEAR: frames
-        ("before", np.uint32),  # TOUCH: epoch of the frames' exit before this one
-        ("kind", np.uint8),
-        ("migratetype", np.int8),
-        ("zone", np.uint8),
-        ("pad", np.uint8),
-    ]
-)
-COUNT_DTYPE = np.dtype([("ts_ns", np.int64), ("free", np.int64), ("zone", np.int64)])
-TOTALS_DTYPE = np.dtype(
-    [
-        ("events", np.int64),  # this call: reduced events written
-        ("counts", np.int64),  # this call: zone counts written
-        ("now_ns", np.int64),
-        ("steps", np.int64),
-        ("exit_of_used", np.int64),
-        ("entry_of_free", np.int64),
-        ("outside", np.int64),
-        ("unknown_ops", np.int64),
-        ("clock_back", np.int64),
-        ("free", np.int64),  # frames, now
-        ("reportable", np.int64),
-        ("managed", np.int64),
-        ("bin", np.int64),
-    ]
-)
-# Rows of the integrals: [frame seconds, frame nanoseconds].
-FREE, REPORTABLE, MANAGED = range(3)
-
-
-class Memory(NamedTuple):
-    """Step 1's state. Frames: `free` (bitmap of uint64 words), `last_exit` (epoch). Units:
-    `free_frames`, `epoch`, `zone`. Pageblocks: `type`, `stale` (a policy may have changed it since).
-    """
-
-    free: Any
-    last_exit: Any
-    free_frames: Any
-    epoch: Any
-    zone: Any
-    type: Any
-    stale: Any
-    zone_free: Any
-    zone_ns: Any  # (zones, 3): its last event, whether its count is told since, end of its millisecond
-    integrals: Any
-    totals: Any
-    shape: Any  # order, max_order, pageblock_order
-    bins_ns: Any  # instants at which `series` is told
-    series: Any  # (FREE, REPORTABLE, MANAGED; bins): frames
-
-
-_REDUCED = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
-_COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
-_MEMORY = nb.types.NamedTuple(
-    [
-        nb.uint64[::1],
-        nb.uint32[::1],
-        nb.uint16[::1],
-        nb.uint32[::1],
-        nb.uint8[::1],
-        nb.int8[::1],
-        nb.boolean[::1],
-        nb.int64[::1],
-        nb.int64[:, ::1],
-        nb.int64[:, ::1],
-        nb.types.Array(nb.from_dtype(TOTALS_DTYPE), 1, "C"),
-        nb.int64[::1],
-        nb.int64[::1],
-        nb.int64[:, ::1],
-    ],
-    Memory,
-)
-
-
-@compiled(nb.int64(nb.uint64), inline=True)
-def _bits(word: Int) -> Int:
-    """Number of set bits."""
-    count = 0
-    while word:
-        word &= word - np.uint64(1)
-        count += 1
-    return count
-
-
-@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.boolean), inline=True)
-def _mark(free: Words, first: Int, size: Int, value: bool) -> Int:
-    """Set or clear the bits of an aligned block; returns how many of its frames were set before."""
-    before = 0
-    if size >= 64:
-        full = ~np.uint64(0)
-        for word in range(first >> 6, (first + size) >> 6):
-            before += 64 if free[word] == full else _bits(free[word])
-            free[word] = full if value else np.uint64(0)
-        return before
-    mask = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) << np.uint64(first & 63)
-    old = free[first >> 6] & mask
-    before = size if old == mask else _bits(old)
-    if value:
-        free[first >> 6] |= mask
-    else:
-        free[first >> 6] &= ~mask
-    return before
 
 
 @compiled(
-    nb.void(_MEMORY, _REDUCED, nb.uint8, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64),
+    nb.void(MEMORY, REDUCED, nb.uint8, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64),
     inline=True,
 )
 def _emit(
@@ -182,13 +85,13 @@ def _emit(
     t.events += 1
 
 
-@compiled(nb.boolean(_MEMORY, nb.int64, nb.int64), inline=True)
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64), inline=True)
 def _is_unit(m: Memory, unit: Int, zone: Int) -> bool:
     """Units across a zone border, or of no zone, are never reportable."""
     return m.zone[unit] == zone
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def _retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone: Int) -> None:
     """Learn the type of the pageblocks an entry lies in; say so where a policy may not know it."""
     shift = m.shape[2]
@@ -199,7 +102,7 @@ def _retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone
             _emit(m, out, RETYPE, block << shift, shift, 0, migratetype, zone)
 
 
-@compiled(nb.boolean(_MEMORY, nb.int64), inline=True)
+@compiled(nb.boolean(MEMORY, nb.int64), inline=True)
 def _is_absent(m: Memory, frame: Int) -> bool:
     """Not managed yet: neither free nor ever used."""
     return m.last_exit[frame] == NEVER_USED and not (m.free[frame >> 6] >> np.uint64(frame & 63)) & nb.uint64(
@@ -207,7 +110,7 @@ def _is_absent(m: Memory, frame: Int) -> bool:
     )
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
 def _appear(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
     """Tell the frames of an entering block that were not managed before: nobody has used them."""
     frame = first
@@ -221,7 +124,7 @@ def _appear(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
         frame = run + 1
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def _freed(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zone: Int) -> None:
     size = np.int64(1) << order
     for unit in range(first >> m.shape[0], (first + size) >> m.shape[0]):
@@ -232,13 +135,13 @@ def _freed(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zo
     _emit(m, out, FREED, first, order, 0, migratetype, zone)
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def _enter(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zone: Int) -> None:
     """An entry: units that became wholly free, as one block where the whole entry did."""
     t, unit_order = m.totals[0], m.shape[0]
     size, unit_size = np.int64(1) << order, np.int64(1) << unit_order
     _appear(m, out, first, first + size, zone)
-    already = _mark(m.free, first, size, True)
+    already = mark(m.free, first, size, True)
     if already:
         t.entry_of_free += 1
     t.free += size - already
@@ -264,7 +167,7 @@ def _enter(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, zo
             _freed(m, out, unit << unit_order, unit_order, migratetype, zone)
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
 def _touch(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
     """Frames of one unit exit: tell of those whose last exit was before the unit's epoch."""
     epoch = m.epoch[first >> m.shape[0]]
@@ -280,7 +183,7 @@ def _touch(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
         frame = run
 
 
-@compiled(nb.void(_MEMORY, _REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
 def _exit(m: Memory, out: Records, first: Int, order: Int, zone: Int) -> None:
     """An exit: units that stopped being wholly free, then what the host notices."""
     t, unit_order = m.totals[0], m.shape[0]
@@ -289,7 +192,7 @@ def _exit(m: Memory, out: Records, first: Int, order: Int, zone: Int) -> None:
         if _is_absent(m, frame):  # in use before it was ever seen free: the host backs it already
             t.managed += 1
             m.last_exit[frame] = m.epoch[frame >> unit_order]
-    free = _mark(m.free, first, size, False)
+    free = mark(m.free, first, size, False)
     if free < size:
         t.exit_of_used += 1
     t.free -= free
@@ -316,7 +219,7 @@ def _exit(m: Memory, out: Records, first: Int, order: Int, zone: Int) -> None:
         _touch(m, out, unit << unit_order, (unit + 1) << unit_order, zone)
 
 
-@compiled(nb.void(_MEMORY, _COUNTS, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, COUNTS, nb.int64), inline=True)
 def _count(m: Memory, counts: Records, zone: Int) -> None:
     """Tell a zone's free frames after its last event, unless that was told."""
     if m.zone_ns[zone, 1]:
@@ -330,7 +233,7 @@ def _count(m: Memory, counts: Records, zone: Int) -> None:
     m.zone_ns[zone, 1] = True
 
 
-@compiled(nb.void(_MEMORY, nb.int64), inline=True)
+@compiled(nb.void(MEMORY, nb.int64), inline=True)
 def _advance_clock(m: Memory, now_ns: Int) -> None:
     """Bring the integrals and the series to `now_ns`."""
     t = m.totals[0]
@@ -347,9 +250,9 @@ def _advance_clock(m: Memory, now_ns: Int) -> None:
 
 @compiled(
     nb.int64(
-        _MEMORY,
-        _REDUCED,
-        _COUNTS,
+        MEMORY,
+        REDUCED,
+        COUNTS,
         TS,
         OP,
         PFN,
@@ -409,16 +312,6 @@ def _reduce(
     return i
 
 
-@dataclass(frozen=True)
-class Reduced:
-    """What a stretch of events comes to. `events`: REDUCED_DTYPE in time order; `counts`: free
-    frames of a zone after the last event of each millisecond that had one (COUNT_DTYPE, by time).
-    """
-
-    events: "NDArray[np.void]"
-    counts: "NDArray[np.void]"
-
-
 class Occupancy:
     """Step 1 of one replay: feed it batches in time order.
 
@@ -440,7 +333,7 @@ class Occupancy:
         self._meaning = meaning_table(guest)
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
-        self._memory = _memory_at(geometry, state, start_ns, bins_ns)
+        self._memory = memory_at(geometry, state, start_ns, bins_ns)
         self._out = np.empty(1 << 18, REDUCED_DTYPE)
         self._counts = np.empty(1 << 14, COUNT_DTYPE)
 
@@ -498,41 +391,3 @@ class Occupancy:
         done = int(self.totals["bin"][0])
         for row, name in ((FREE, "free"), (REPORTABLE, "reportable"), (MANAGED, "managed")):
             self.series[row, done:] = self.totals[name][0]
-
-
-def _memory_at(
-    geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int, bins_ns: "NDArray[np.int64]"
-) -> Memory:
-    state = state[: geometry.frames]
-    if len(state) < geometry.frames:
-        state = np.concatenate([state, np.full(geometry.frames - len(state), FrameState.ABSENT, np.uint8)])
-    in_zone = np.zeros(geometry.frames, bool)
-    unit_zone = np.full(geometry.units, NO_ZONE, np.uint8)
-    for index, zone in enumerate(geometry.zones):
-        in_zone[zone.start_pfn : zone.end_pfn] = True
-        unit_zone[-(-zone.start_pfn // (1 << geometry.order)) : zone.end_pfn >> geometry.order] = index
-    free = (state == FrameState.BUDDY) & in_zone
-    free_frames = free.reshape(geometry.units, -1).sum(axis=1, dtype=np.uint16)
-    whole = (free_frames == 1 << geometry.order) & (unit_zone != NO_ZONE)
-    blocks = max(geometry.frames >> geometry.pageblock_order, 1)
-    totals = np.zeros(1, TOTALS_DTYPE)
-    totals["now_ns"] = start_ns
-    totals["free"] = free.sum()
-    totals["reportable"] = int(whole.sum()) << geometry.order
-    totals["managed"] = ((state != FrameState.ABSENT) & in_zone).sum()
-    return Memory(
-        free=np.packbits(np.pad(free, (0, -len(free) % 64)), bitorder="little").view(np.uint64),
-        last_exit=np.where(state == FrameState.ABSENT, np.uint32(NEVER_USED), np.uint32(0)),
-        free_frames=free_frames,
-        epoch=whole.astype(np.uint32),
-        zone=unit_zone,
-        type=np.full(blocks + 1, MOVABLE, np.int8),
-        stale=np.ones(blocks + 1, bool),
-        zone_free=np.array([free[z.start_pfn : z.end_pfn].sum() for z in geometry.zones], np.int64),
-        zone_ns=np.tile(np.array([start_ns, True, 0], np.int64), (len(geometry.zones), 1)),
-        integrals=np.zeros((3, 2), np.int64),
-        totals=totals,
-        shape=np.array([geometry.order, geometry.max_order, geometry.pageblock_order], np.int64),
-        bins_ns=bins_ns,
-        series=np.zeros((3, len(bins_ns)), np.int64),
-    )

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay.buddy import occupancy
+from replay.buddy import memory
 from replay.engine import Group
 from replay.exact import SECOND_NS, bucket_of
 from replay.schedule import Schedule
@@ -104,15 +104,15 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "entry_of_free": (t["entry_of_free"], want.entry_of_free),
         "outside": (t["outside"], want.outside),
         "managed": (
-            frame_ns(group.occupancy.integrals, occupancy.MANAGED) * PAGE_SIZE,
+            frame_ns(group.occupancy.integrals, memory.MANAGED) * PAGE_SIZE,
             want.managed_byte_ns,
         ),
         "free": (
-            frame_ns(group.occupancy.integrals, occupancy.FREE) * PAGE_SIZE,
+            frame_ns(group.occupancy.integrals, memory.FREE) * PAGE_SIZE,
             want.free_byte_ns,
         ),
         "reportable": (
-            frame_ns(group.occupancy.integrals, occupancy.REPORTABLE) * PAGE_SIZE,
+            frame_ns(group.occupancy.integrals, memory.REPORTABLE) * PAGE_SIZE,
             want.reportable_byte_ns,
         ),
     }

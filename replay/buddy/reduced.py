@@ -1,0 +1,42 @@
+"""What a stretch of events comes to for step 2: far rarer events, and free counts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Kinds of reduced events: units became wholly free; stopped being so; frames exit for the first time
+# since their unit was last wholly free; frames are managed from now on; a pageblock's type is known.
+FREED, BROKEN, TOUCH, APPEAR, RETYPE = 1, 2, 3, 4, 5
+NEVER_USED = 0xFFFFFFFF  # TOUCH: these frames were not managed yet when the trace began
+
+REDUCED_DTYPE = np.dtype(
+    [
+        ("ts_ns", np.int64),
+        ("pfn", np.int64),
+        ("size", np.int32),  # FREED, BROKEN: order; TOUCH, APPEAR: frames
+        ("before", np.uint32),  # TOUCH: epoch of the frames' exit before this one
+        ("kind", np.uint8),
+        ("migratetype", np.int8),
+        ("zone", np.uint8),
+        ("pad", np.uint8),
+    ]
+)
+COUNT_DTYPE = np.dtype([("ts_ns", np.int64), ("free", np.int64), ("zone", np.int64)])
+
+REDUCED = nb.types.Array(nb.from_dtype(REDUCED_DTYPE), 1, "C")
+COUNTS = nb.types.Array(nb.from_dtype(COUNT_DTYPE), 1, "C")
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a stretch of events comes to. `events`: REDUCED_DTYPE in time order; `counts`: free
+    frames of a zone after the last event of each millisecond that had one (COUNT_DTYPE, by time).
+    """
+
+    events: "NDArray[np.void]"
+    counts: "NDArray[np.void]"
