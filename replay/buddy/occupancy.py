@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numba as nb
 import numpy as np
 
-from replay.buddy.bitmap import mark
+from replay.buddy.bitmap import is_set, mark
 from replay.buddy.geometry import Geometry
 from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, memory_at
 from replay.buddy.ops import meaning_table
@@ -105,9 +105,7 @@ def _retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone
 @compiled(nb.boolean(MEMORY, nb.int64), inline=True)
 def _is_absent(m: Memory, frame: Int) -> bool:
     """Not managed yet: neither free nor ever used."""
-    return m.last_exit[frame] == NEVER_USED and not (m.free[frame >> 6] >> np.uint64(frame & 63)) & nb.uint64(
-        1
-    )
+    return m.last_exit[frame] == NEVER_USED and not is_set(m.free, frame)
 
 
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
