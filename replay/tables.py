@@ -20,7 +20,7 @@ WIDTH = 80
 LEGEND = """\
 p50 p90 p99: latency of what was reported   mean: reclaimed on average
 ceiling: share of what could be reclaimed at this order, reporting instantly
-missed: in use again before it was reported   refault: reclaimed, then used again
+missed: in use again before it was reported   refault: reclaimed, used again
 redund.: reported although the host lacked it already"""
 
 
@@ -47,14 +47,25 @@ def replay_table(done: "Replay", options: "Options") -> None:
         soft_wrap=True,
     )
     table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
-    for result in done.results:
-        table.add_row(*_row(result.summary))
+    labels = _labels([result.policy for result in done.results])
+    for label, result in zip(labels, done.results, strict=True):
+        table.add_row(label, *_row(result.summary))
     console.print(table)
     console.print(LEGEND, style="dim")
-    for result in done.results:
-        console.print(f"  {result.policy}: {_settings(result.params)}", style="dim", soft_wrap=True)
+    for label, result in zip(labels, done.results, strict=True):
+        console.print(f"  {label}: {_settings(result.params)}", style="dim", soft_wrap=True)
     for line in _trust(done.fidelity):
         console.print(line)
+
+
+def _labels(names: list[str]) -> list[str]:
+    """The policies' names, numbered where one occurs more than once."""
+    seen: dict[str, int] = {}
+    labels = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(f"{name}#{seen[name]}" if names.count(name) > 1 else name)
+    return labels
 
 
 def _row(summary: dict[str, Any]) -> list[str]:
@@ -62,7 +73,6 @@ def _row(summary: dict[str, Any]) -> list[str]:
     share = reclaimed["share_of_oracle"]
     mean = reclaimed["mean_bytes"]
     return [
-        summary["policy"],
         *(_tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
         "-" if mean is None else _tight(human_bytes(mean)),
         "-" if share is None else f"{share:.1%}",
