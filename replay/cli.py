@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     from replay.api import Replay
+    from replay.policies.protocol import Parameter
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
@@ -34,7 +36,7 @@ def policies(*, as_json: Json = False) -> None:
             {
                 "name": policy.name,
                 "summary": policy.summary,
-                "parameters": [dataclasses.asdict(parameter) for parameter in policy.parameters],
+                "parameters": [_parameter(parameter) for parameter in policy.parameters],
                 "source": policy.source,
                 "needs_of_trace": policy.needs_of_trace,
                 "needs_of_kernel": policy.needs_of_kernel,
@@ -44,6 +46,13 @@ def policies(*, as_json: Json = False) -> None:
         emit({"policies": entries})
     else:
         policy_table(list(registry().values()))
+
+
+def _parameter(parameter: "Parameter") -> dict[str, Any]:
+    """A parameter with its values as `--policy` takes them."""
+    values = {name: getattr(parameter, name) for name in ("default", "minimum", "maximum")}
+    written = {name: None if value is None else parameter.written(value) for name, value in values.items()}
+    return {**dataclasses.asdict(parameter), **written}
 
 
 def replay(
@@ -115,7 +124,7 @@ def validate(
         emit(verdict.to_json())
     else:
         verdict_table(verdict)
-    if max_wrong is not None and verdict.wrong_share > max_wrong:
+    if max_wrong is not None and not verdict.wrong_share <= max_wrong:
         warn(f"{verdict.wrong_share:.4%} of the changed frames are wrong, more than {max_wrong:.4%}")
         raise typer.Exit(ExitCode.LOSSY)
 
@@ -191,7 +200,11 @@ def _check_folder(out: Path, *, force: bool) -> None:
             "it has no results.json",
             "name another",
         )
-    if not out.absolute().parent.is_dir():
+    parent = out.absolute().parent
+    if parent.is_dir() and not os.access(parent, os.W_OK):
+        how = "the kernel says so (access(2))"
+        raise Fault(f"{parent} is not writable", how, "name another folder", ExitCode.ENVIRONMENT)
+    if not parent.is_dir():
         raise Fault(
             f"there is no folder {out.absolute().parent}",
             "it does not exist",

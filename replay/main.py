@@ -31,7 +31,6 @@ def build_app(wanted: str | None) -> typer.Typer:
     app = typer.Typer(
         name="pagetide",
         help="Record page alloc/free events of a live guest; replay them under any reporting policy.",
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,27 +74,40 @@ def run(argv: list[str]) -> int:
     """Run one command line; returns its exit code. A fault is three lines on stderr, no traceback."""
     wanted = next((word for word in argv if word in VERBS), None)
     try:
-        build_app(wanted)(argv, prog_name="pagetide")
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else ExitCode.DONE
-        # A wrong command line is 2 for Typer; here 2 means that the machine does not allow it.
-        return ExitCode.USAGE if code == 2 and not _raised_by_us(stop) else code
+        code = build_app(wanted)(argv or ["--help"], prog_name="pagetide", standalone_mode=False)
+        sys.stdout.flush()
     except Fault as fault:
         print(f"pagetide: {fault}", file=sys.stderr)
         return int(getattr(fault, "exit_status", fault.code))
-    except KeyboardInterrupt:
+    except typer.TyperException as error:
+        print(f"pagetide: {_usage_fault(error, wanted)}", file=sys.stderr)
+        return ExitCode.USAGE
+    except (BrokenPipeError, SystemExit) as stop:
+        return _stopped(stop)
+    if code == INTERRUPTED:
         print("pagetide: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output left (`| head`): nothing is wrong. Keep Python from complaining at exit.
+    return int(code or ExitCode.DONE)
+
+
+INTERRUPTED = 130  # what a shell says of Ctrl-C, and Typer returns
+
+
+def _usage_fault(error: typer.TyperException, wanted: str | None) -> Fault:
+    """A command line that Typer refuses, in the form of all faults."""
+    message = getattr(error, "format_message", lambda: str(error))()
+    what = " ".join(message.split()).rstrip(".")
+    command = "pagetide " + wanted if wanted else "pagetide"
+    return Fault(what[:1].lower() + what[1:], f"{command} does not take that", f"{command} --help")
+
+
+def _stopped(stop: BaseException) -> int:
+    """An exit from inside Typer. A reader that left our output (`| head`) is no fault."""
+    if isinstance(stop, BrokenPipeError) or isinstance(stop.__context__, BrokenPipeError):
+        # Keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-    return ExitCode.DONE
-
-
-def _raised_by_us(stop: SystemExit) -> bool:
-    """Did a command end with `typer.Exit(2)` (a verdict), rather than a usage error?"""
-    return not isinstance(stop.__context__, Exception) or isinstance(stop.__context__, typer.Exit)
+    code = getattr(stop, "code", ExitCode.USAGE)
+    return code if isinstance(code, int) else ExitCode.USAGE
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(HERE).parts[0]
         if kind == "live":
-            item.add_marker(pytest.mark.usefixtures("live"))
+            item.fixturenames.insert(0, "live")  # type: ignore[attr-defined] # functions have them
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def record(
     """Record page alloc/free events of this live guest until COMMAND ends, --duration or Ctrl-C."""
     # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-    from tracer.command import Command
+    from tracer.command import Command, StopSignals
     from tracer.recorder import Recorder, Settings
 
     settings = Settings(
@@ -83,9 +83,9 @@ def record(
         force=force,
     )
     traced = Command(command, quiet_stdout=as_json) if command else None
-    recorder = Recorder(out, settings, ["pagetide", *sys.argv[1:]])
-    with _status_line() as tell:
-        manifest = recorder.run(traced, tell)
+    with StopSignals() as signals, _status_line() as tell:
+        recorder = Recorder(out, settings, ["pagetide", *sys.argv[1:]])
+        manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
         warn(f"{shlex.join(command or [])} exited with {traced.exit_status}; the trace is kept")

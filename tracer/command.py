@@ -24,6 +24,15 @@ class CommandNotFound(Fault):
         self.exit_status = NOT_FOUND
 
 
+class CommandRefused(Fault):
+    """COMMAND is there but is no program: exits with the shell's code for that."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        how = f"{error.strerror} (errno {error.errno})"
+        super().__init__(f"{name} cannot be run", how, "name a program, or its interpreter")
+        self.exit_status = NOT_EXECUTABLE
+
+
 class Command:
     """A command that runs while the guest is recorded."""
 
@@ -40,9 +49,16 @@ class Command:
         self._stopped_by_us = False
 
     def start(self) -> None:
-        """Start it."""
+        """Start it.
+
+        Raises:
+            CommandRefused: when the kernel does not run such a file.
+        """
         sys.stdout.flush()
-        self._process = subprocess.Popen(self._argv, stdout=sys.stderr if self._quiet else None)
+        try:
+            self._process = subprocess.Popen(self._argv, stdout=sys.stderr if self._quiet else None)
+        except OSError as error:
+            raise CommandRefused(self._argv[0], error) from error
 
     @property
     def running(self) -> bool:

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from tracer.format import Op
 from tracer.reader import Trace
 from tracer.units import human_bytes
 
@@ -41,7 +40,7 @@ def lines(trace: Trace) -> Iterator[str]:
     for zone in manifest.zones:
         pfns = f"pfn {zone.start_pfn}..{zone.end_pfn}"
         yield f"  zone {zone.node}/{zone.name}: {pfns}, {zone.managed:,} frames managed"
-    yield f"  {'probe':<18} {'hits':>13} {'kept':>13} {'lost':>8} {'filtered':>13}"
+    yield f"  {'probe':<38} {'hits':>11} {'kept':>11} {'lost':>5} {'filtered':>11}"
     for probe in manifest.probes:
-        counts = f"{probe.hits:>13,} {probe.kept:>13,} {probe.lost:>8,} {probe.filtered:>13,}"
-        yield f"  {Op(probe.op).name.lower():<18} {counts}"
+        counts = f"{probe.hits:>11,} {probe.kept:>11,} {probe.lost:>5,} {probe.filtered:>11,}"
+        yield f"  {probe.name.partition(':')[2] or probe.name:<38} {counts}"

@@ -82,7 +82,7 @@ def _bcc() -> Check:
         origin = library.locate().origin
         return Check("BCC", "ok", f"{library.load().__version__} at {origin}")
     except Fault as fault:
-        return Check("BCC", "missing", fault.how, fault.fix)
+        return Check("BCC", "missing", f"{fault.what}: {fault.how}", fault.fix)
 
 
 def _tracepoints() -> Check:

@@ -14,6 +14,9 @@ from typing import Any
 from tracer.faults import Fault
 
 FORMAT_VERSION = 1
+PFN_BITS = 40
+MAX_ORDER_LIMIT = 20
+MAX_ZONES = 254
 MANIFEST = "manifest.json"
 SEGMENTS = "segments.jsonl"
 LOCK = ".recording"
@@ -200,6 +203,30 @@ class Segment:
     size_bytes: int
     checksum: str
     probes: list[Probe]  # the counters when the segment was closed
+
+
+def check_values(manifest: Manifest) -> None:
+    """Refuse a guest that cannot be.
+
+    Raises:
+        Fault: naming the value.
+    """
+    guest, start = manifest.guest, manifest.snapshot("start")
+    zones = manifest.zones + (start.zones if start else [])
+    limits = {
+        "format": (manifest.format, 1, FORMAT_VERSION),
+        "guest.page_size": (guest.page_size, 512, 1 << 30),
+        "guest.max_order": (guest.max_order, 0, MAX_ORDER_LIMIT),
+        "guest.pageblock_order": (guest.pageblock_order, 0, guest.max_order),
+        "guest.migratetypes": (len(guest.migratetypes), 1, 64),
+        "zones": (len(start.zones if start else manifest.zones), 1, MAX_ZONES),
+        "zones.start_pfn": (min((zone.start_pfn for zone in zones), default=0), 0, 1 << PFN_BITS),
+        "zones.spanned": (min((zone.spanned for zone in zones), default=1), 1, 1 << PFN_BITS),
+        "zones' end": (max((zone.end_pfn for zone in zones), default=1), 1, 1 << PFN_BITS),
+    }
+    for name, (value, least, most) in limits.items():
+        if not least <= value <= most:
+            raise _bad(f"{MANIFEST}.{name}", f"{value} is not in {least}..{most}")
 
 
 def to_json(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above

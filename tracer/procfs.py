@@ -91,13 +91,13 @@ def parse_timer_list(text: str) -> tuple[int, int] | None:
 
 
 def hz_from_jiffies(jiffies: int, monotonic_ns: int) -> int | None:
-    """The tick rate, given that jiffies start 300 s before their 32-bit wrap (INITIAL_JIFFIES)."""
-    uptime_s = monotonic_ns / 1e9
-    for hz in (100, 250, 300, 1000):
-        expected = (1 << 32) + hz * (uptime_s - 300)
-        if abs(jiffies - expected) < 1.5 * hz:
-            return hz
-    return None
+    """The tick rate, given that jiffies start 300 s before their 32-bit wrap (INITIAL_JIFFIES).
+
+    None when no rate fits, or more than one does, as all do around 300 s after boot.
+    """
+    since_wrap_s = monotonic_ns / 1e9 - 300
+    fitting = [hz for hz in (100, 250, 300, 1000) if abs(jiffies - (1 << 32) - hz * since_wrap_s) < 1.5 * hz]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def read_hz(release: str, pair: tuple[int, int] | None, proc: Path = PROC) -> int | None:
@@ -136,11 +136,24 @@ def _read_optional(path: Path) -> str | None:
         return None
 
 
+def _read_private(path: Path) -> str:
+    """A file that only root may read.
+
+    Raises:
+        Fault: when it cannot be read.
+    """
+    try:
+        return path.read_text()
+    except OSError as error:
+        how = f"{error.strerror} (errno {error.errno})"
+        raise environment(f"{path} cannot be read", how, "run it as root, with sudo") from error
+
+
 def read_guest(proc: Path = PROC, sys: Path = SYS) -> Guest:
     """What does not change while recording."""
     page_size = os.sysconf("SC_PAGE_SIZE")
     release = os.uname().release
-    pageblock_order, migratetypes = parse_pagetypeinfo((proc / "pagetypeinfo").read_text())
+    pageblock_order, migratetypes = parse_pagetypeinfo(_read_private(proc / "pagetypeinfo"))
     timer_list = _read_optional(proc / "timer_list")
     pair = parse_timer_list(timer_list) if timer_list else None
     thp = _read_optional(sys / "kernel/mm/transparent_hugepage/enabled")

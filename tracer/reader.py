@@ -26,6 +26,7 @@ from tracer.format import (
     Manifest,
     Segment,
     Zone,
+    check_values,
     from_json,
 )
 from tracer.writer import checksum
@@ -45,7 +46,11 @@ def open_trace(path: str | Path) -> "Trace":
     """
     path = Path(path)
     manifest_path = path / MANIFEST
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise Fault(f"{path} cannot be opened", f"{error.strerror}", "check its name and rights") from error
+    if not there:
         raise Fault(f"there is no trace {path}", "the folder does not exist", "check its name")
     if not manifest_path.is_file():
         raise Fault(
@@ -55,8 +60,9 @@ def open_trace(path: str | Path) -> "Trace":
         )
     try:
         data = json.loads(manifest_path.read_text())
-    except (ValueError, OSError) as error:
-        raise Fault(f"the trace {path} is damaged", f"{MANIFEST}: {error}", _RECORD_AGAIN) from error
+    except (ValueError, OSError, RecursionError) as error:
+        how = f"{MANIFEST}: {error}".splitlines()[0]
+        raise Fault(f"the trace {path} is damaged", how, _RECORD_AGAIN) from error
     version = data.get("format") if isinstance(data, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise Fault(
@@ -65,6 +71,7 @@ def open_trace(path: str | Path) -> "Trace":
             "upgrade pagetide",
         )
     manifest: Manifest = from_json(Manifest, data, MANIFEST)
+    check_values(manifest)
     return Trace(path, manifest)
 
 
@@ -88,6 +95,8 @@ class Trace:
                 f"the recorder was killed: {len(self.segments)} closed segments are here, "
                 "the last unclosed one and the end snapshot are missing"
             )
+        elif manifest.status == "recovered":
+            self.warnings.append(f"the recording ended early ({manifest.ended_by}): its tail is missing")
         self.manifest = manifest
         self.warnings += self._missing()
 
@@ -131,6 +140,9 @@ class Trace:
     def _missing(self) -> Iterator[str]:
         for segment in self.segments:
             self._check_file(segment)
+        kept = sum(probe.kept for probe in self.manifest.probes)
+        if self.manifest.status == "complete" and self.rows != kept:
+            yield f"{SEGMENTS} lists {self.rows} events, {kept} were recorded: lines of it are gone"
         lost = self.manifest.lost
         if lost:
             yield f"{lost} events were lost while recording"
@@ -191,7 +203,7 @@ class Trace:
         """
         start, end = self.manifest.snapshot("start"), self.manifest.snapshot("end")
         first = start.end_ns if start else self.segments[0].first_ts_ns if self.segments else 0
-        last = max([s.last_ts_ns for s in self.segments[-1:]] + ([end.begin_ns] if end else []) + [first])
+        last = max([s.last_ts_ns for s in self.segments] + ([end.begin_ns] if end else []) + [first])
         return first, last
 
     def frames(self, name: str = "start") -> pa.Table:
@@ -208,9 +220,11 @@ class Trace:
                 "record it again and let it end by itself, by --duration or by Ctrl-C",
             )
         path = self._inside(f"frames/{name}.parquet")
-        return self._checked(
-            lambda: pq.read_table(path, page_checksum_verification=True), path, FRAME_COLUMNS
-        )
+        table: pa.Table = self._checked(lambda: pq.read_table(path, page_checksum_verification=True), path)
+        self._check_columns(table.schema, FRAME_COLUMNS, path)
+        if any(column.null_count for column in table.columns):
+            raise self._damaged(path, "it has empty fields")
+        return table
 
     @property
     def events(self) -> "pl.LazyFrame":
@@ -233,16 +247,11 @@ class Trace:
             file = self._checked(
                 lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path
             )
-            schema = file.schema_arrow
-            missing = [name for name in columns if name not in schema.names]
-            if missing:
-                raise Fault(
-                    f"the trace {self.path} has no column {missing[0]}",
-                    f"{segment.file} has {', '.join(schema.names)}",
-                    _RECORD_AGAIN,
-                )
+            self._check_columns(file.schema_arrow, {name: EVENT_COLUMNS[name] for name in columns}, path)
             batches = file.iter_batches(rows, columns=columns)
             while (batch := self._checked(lambda it=batches: next(it, None), path)) is not None:
+                if any(column.null_count for column in batch.columns):
+                    raise self._damaged(path, f"it has empty fields in {', '.join(columns)}")
                 yield batch
 
     def verify(self) -> None:
@@ -259,24 +268,26 @@ class Trace:
                     _RECORD_AGAIN,
                 )
 
-    def _checked(self, read: Any, path: Path, columns: dict[str, str] | None = None) -> Any:  # noqa: ANN401
+    def _checked(self, read: Any, path: Path) -> Any:  # noqa: ANN401
         """What `read()` returns, or a fault naming the file."""
         try:
-            result = read()
+            return read()
         except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise Fault(
-                f"the trace {self.path} is damaged at {path.relative_to(self.path.resolve())}",
-                reason,
-                _RECORD_AGAIN,
-            ) from error
-        if columns is not None and list(result.schema.names) != list(columns):
-            raise Fault(
-                f"the trace {self.path} is damaged at {path.name}",
-                f"it has columns {', '.join(result.schema.names)}",
-                _RECORD_AGAIN,
-            )
-        return result
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise self._damaged(path, reason) from error
+
+    def _check_columns(self, schema: pa.Schema, columns: dict[str, str], path: Path) -> None:
+        """Refuse a file in which a column is missing or has another type."""
+        for name, kind in columns.items():
+            if name not in schema.names:
+                raise self._damaged(path, f"it has no column {name}, only {', '.join(schema.names)}")
+            found = schema.field(name).type
+            if found != pa.type_for_alias(kind):
+                raise self._damaged(path, f"its column {name} is {found}, not {kind}")
+
+    def _damaged(self, path: Path, how: str) -> Fault:
+        name = path.relative_to(self.path.resolve())
+        return Fault(f"the trace {self.path} is damaged at {name}", how, _RECORD_AGAIN)
 
 
 def _parse_line(line: bytes) -> Segment | None:

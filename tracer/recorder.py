@@ -1,5 +1,6 @@
 """One recording from start to stop: attach, snapshot, drain, segment, snapshot, detach."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DRAIN_INTERVAL_S = 0.005
 SEGMENT_ROWS = 4_000_000
+TELL_INTERVAL_NS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Recorder:
         Raises:
             Fault: when the output, the kernel or the privileges do not allow it.
         """
-        ensure_recordable()
         check_output(path, force=settings.force)
+        ensure_recordable()
         self.settings = settings
         self._probes = KernelProbes(settings.ring_bytes)
         try:
@@ -72,6 +74,7 @@ class Recorder:
         self._rows = 0
         self._events = 0
         self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
+        self._tell_due_ns = 0
         self._snapshots: list[Snapshot] = []
 
     def _first_manifest(self, command_line: list[str]) -> Manifest:
@@ -89,34 +92,47 @@ class Recorder:
             command_line=command_line,
         )
 
-    def run(self, command: Command | None, tell: Callable[[Progress], None]) -> Manifest:
+    def run(
+        self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]
+    ) -> Manifest:
         """Record until the command ends, the time is up or a signal comes; returns the manifest.
 
         Raises:
             Fault: when recording ended early because the trace could not be written; what was
                 written before is a trace.
         """
-        with StopSignals() as signals:
+        with contextlib.closing(self._probes), contextlib.ExitStack() as after:
             self._take_snapshot("start", tell)
+            if command is not None and self._alive and signals.received is None:
+                after.callback(command.stop)
+                self._start(command)
             ended_by = self._record(command, signals, tell)
-            if self._segmenter.failure is None:
+            if self._alive:
                 self._take_snapshot("end", tell)
-            if command is not None:
-                command.stop()
             return self._close(ended_by)
+
+    def _start(self, command: Command) -> None:
+        try:
+            command.start()
+        except Fault:
+            self._close("command")
+            raise
+
+    @property
+    def _alive(self) -> bool:
+        """Can the trace still be written?"""
+        return self._segmenter.failure is None
 
     def _record(self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]) -> str:
         """Drain until there is a reason to stop; returns the reason."""
         duration_ns = self.settings.duration_ns
         deadline_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
-        if command is not None:
-            command.start()
         while True:
-            self._turn(tell, "recording")
+            if not self._alive:
+                return "failure"
             if signals.received is not None:
                 return signals.received.name
-            if self._segmenter.failure is not None:
-                return "failure"
+            self._turn(tell, "recording")
             if command is not None and not command.running:
                 return "command"
             if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
@@ -128,6 +144,8 @@ class Recorder:
         self._drain()
         if self._rows >= SEGMENT_ROWS or time.monotonic_ns() >= self._segment_due_ns:
             self._close_segment()
+        if time.monotonic_ns() >= self._tell_due_ns:
+            self._tell_due_ns = time.monotonic_ns() + TELL_INTERVAL_NS
             lost = sum(probe.lost for probe in self._probes.counters())
             size = self._writer.size_bytes
             tell(Progress(self._events, lost, size, self._probes.ring.fill, phase))
@@ -153,14 +171,13 @@ class Recorder:
             taken, runs = snapshot.take(name, self.manifest.guest.pageblock_order)
             self._writer.write_frames(name, runs)
             self._snapshots.append(taken)
+            # On disk at once: a recording that is killed keeps its start.
+            self._writer.write_manifest(self._manifest_now("recording", None))
             done = True
 
         self._segmenter.submit(job)
-        while not done and self._segmenter.failure is None:
+        while not done and self._alive:
             self._turn(tell, f"{name} snapshot")
-        if done:
-            # On disk at once: a recording that is killed keeps its start.
-            self._writer.write_manifest(self._manifest_now("recording", None))
 
     def _manifest_now(self, status: str, ended_by: str | None) -> Manifest:
         return replace(
@@ -178,13 +195,15 @@ class Recorder:
         self._drain()
         self._close_segment(final=True)
         self._segmenter.finish()
-        manifest = self._manifest_now("complete", ended_by)
-        self._probes.close()
+        failure = self._segmenter.failure
+        if failure is None:
+            manifest = self._manifest_now("complete", ended_by)
+        else:
+            manifest = self._manifest_now("recovered", "failure")
         try:
             self._writer.close(manifest)
         except OSError as error:
-            raise output_fault(self._writer.path, error) from error
-        failure = self._segmenter.failure
+            failure = failure or error
         if isinstance(failure, OSError):
             raise stopped_early(self._writer.path, failure, manifest)
         if failure is not None:

@@ -70,10 +70,7 @@ class Segmenter:
 
     def account(self, probes: list[Probe]) -> list[Probe]:
         """Counters in which what is stored is kept and all the rest of the hits is lost."""
-        return [
-            replace(p, kept=int(self.stored[p.op]), lost=p.hits - p.filtered - int(self.stored[p.op]))
-            for p in probes
-        ]
+        return _account(probes, self.stored)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -97,9 +94,14 @@ class Segmenter:
             return
         ready = columns(records[:count])
         self.late += int(np.searchsorted(ready["ts_ns"], self._last_ts_ns))
-        self._last_ts_ns = int(ready["ts_ns"][-1])
-        self._writer.write_segment(ready, probes)
-        self.stored += np.bincount(ready["op"], minlength=len(self.stored))
+        self._last_ts_ns = max(self._last_ts_ns, int(ready["ts_ns"][-1]))
+        stored = self.stored + np.bincount(ready["op"], minlength=len(self.stored))
+        self._writer.write_segment(ready, _account(probes, stored))
+        self.stored = stored
+
+
+def _account(probes: list[Probe], stored: "NDArray[np.int64]") -> list[Probe]:
+    return [replace(p, kept=int(stored[p.op]), lost=p.hits - p.filtered - int(stored[p.op])) for p in probes]
 
 
 def in_time_order(records: "Records") -> "Records":

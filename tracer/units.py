@@ -65,13 +65,18 @@ def size_bytes(text: str) -> int:
     return _parse(text, SIZES_BYTES, "size", "64MiB or 2GiB")
 
 
+def _three_digits(value: float) -> str:
+    """At least three significant digits, and no exponent."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
 def human_bytes(size: float) -> str:
     """A size for people: three significant digits and a binary unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size) < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+            return f"{size:.0f} B" if unit == "B" else f"{_three_digits(size)} {unit}"
         size /= 1024
-    return f"{size:.4g} TiB"
+    return f"{_three_digits(size)} TiB"
 
 
 def human_duration(duration_s: float | None) -> str:
@@ -80,5 +85,5 @@ def human_duration(duration_s: float | None) -> str:
         return "-"
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(duration_s) >= scale or (unit == "us" and duration_s):
-            return f"{duration_s / scale:.3g} {unit}"
+            return f"{_three_digits(duration_s / scale)} {unit}"
     return "0 s"

@@ -3,6 +3,7 @@
 A segment counts once its line is in segments.jsonl; what has no line is not part of the trace.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -86,6 +87,10 @@ def check_output(path: Path, *, force: bool) -> None:
             "the name has another ending",
             f"write {path.name}.trace",
         )
+    try:
+        path.exists()
+    except OSError as error:
+        raise output_fault(path, error) from error
     if path.is_symlink():
         raise Fault(f"{path} is a link", "a trace is never written through one", "name the folder itself")
     if path.exists() and not force:
@@ -114,31 +119,40 @@ def check_output(path: Path, *, force: bool) -> None:
 class TraceWriter:
     """An open recording on disk: segments, snapshots, and a manifest at start and end.
 
-    `--force` keeps the old trace beside the new one until the new manifest is on disk.
+    It is made aside and put in its place once it has a manifest, so that a failure costs nothing.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, force: bool = False, level: int = 3) -> None:
+        """Make the trace.
+
+        Raises:
+            Fault: when it cannot be made; what was at `path` is there as before.
+        """
         check_output(path, force=force)
-        self.path, self.level = path, level
+        self.path, self.level = path.with_name(f".{path.name}.new"), level
         self.segments: list[Segment] = []
-        old = path.with_name(f".{path.name}.replaced")
-        try:
-            if path.exists():
-                path.rename(old)
-            path.mkdir(mode=0o700)
-            (path / "events").mkdir()
-            (path / "frames").mkdir()
-            self._lock = (path / LOCK).open("w")
-            # Held while recording lives: how a reader tells it from one that was killed.
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self._index = os.open(path / SEGMENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self.write_manifest(manifest)
-        except OSError as error:
-            if old.exists():
-                shutil.rmtree(path, ignore_errors=True)
-                old.rename(path)
-            raise output_fault(path, error) from error
-        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.ExitStack() as undo:
+            try:
+                self._create(undo)
+                self.write_manifest(manifest)
+                _put_in_place(self.path, path)
+            except OSError as error:
+                raise output_fault(path, error) from error
+            undo.pop_all()
+        self.path = path
+
+    def _create(self, undo: contextlib.ExitStack) -> None:
+        """The folder, its lock and its index; `undo` removes them again."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(mode=0o700)
+        undo.callback(shutil.rmtree, self.path, ignore_errors=True)
+        (self.path / "events").mkdir()
+        (self.path / "frames").mkdir()
+        self._lock = undo.enter_context((self.path / LOCK).open("w"))
+        # Held while recording lives: how a reader tells it from one that was killed.
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._index = os.open(self.path / SEGMENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        undo.callback(os.close, self._index)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace manifest.json as a whole."""
@@ -163,9 +177,19 @@ class TraceWriter:
             checksum=checksum(self.path / name),
             probes=probes,
         )
-        os.write(self._index, index_line(segment))
-        os.fsync(self._index)
+        self._append(index_line(segment))
         self.segments.append(segment)
+
+    def _append(self, line: bytes) -> None:
+        """Add a whole line to the index, or none of it."""
+        size = os.fstat(self._index).st_size
+        try:
+            while line:
+                line = line[os.write(self._index, line) :]
+            os.fsync(self._index)
+        except OSError:
+            os.ftruncate(self._index, size)
+            raise
 
     @property
     def size_bytes(self) -> int:
@@ -174,10 +198,28 @@ class TraceWriter:
 
     def close(self, manifest: Manifest) -> None:
         """Write the final manifest and end the recording."""
-        self.write_manifest(manifest)
-        (self.path / LOCK).unlink()
-        self._lock.close()
-        os.close(self._index)
+        try:
+            self.write_manifest(manifest)
+            (self.path / LOCK).unlink()
+        finally:
+            self._lock.close()
+            os.close(self._index)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename a finished folder; what it replaces is removed only when it is there."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def index_line(segment: Segment) -> bytes:

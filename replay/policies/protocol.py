@@ -51,6 +51,7 @@ class Parameter:
     default: Value | None
     meaning: str
     minimum: int = 0
+    maximum: int = 1 << 20
 
     def parse(self, text: str) -> Value:
         """The value a user wrote; durations become ns.
@@ -58,22 +59,19 @@ class Parameter:
         Raises:
             Fault: when it is not of this kind.
         """
-        if self.kind == "duration":
-            return duration_ns(text)
         if isinstance(self.kind, tuple):
             return self._word(text, self.kind)
         if self.kind == "bool":
             return self._word(text, ("on", "off")) == "on"
-        try:
-            number = int(text)
-        except ValueError:
-            number = self.minimum - 1
-        if number < self.minimum:
-            raise Fault(
-                f"{self.name}={text} is not possible",
-                f"it must be a whole number from {self.minimum} up",
-                f"{self.name}: {self.meaning}",
-            )
+        if self.kind == "duration":
+            number = duration_ns(text)
+        else:
+            number = int(text) if text.isascii() and text.isdigit() else self.minimum - 1
+        if not self.minimum <= number <= self.maximum:
+            least, most = self.written(self.minimum), self.written(self.maximum)
+            whole = "a whole number " if self.kind == "int" else ""
+            how = f"it must be {whole}from {least} to {most}"
+            raise Fault(f"{self.name}={text} is not possible", how, f"{self.name}: {self.meaning}")
         return number
 
     def written(self, value: Value) -> Value:

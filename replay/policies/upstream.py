@@ -45,6 +45,7 @@ _IDLE, _REQUESTED, _ACTIVE = range(3)
 _WAITING, _ZONE_START, _LIST_START, _WALKING, _FULL, _REST = range(6)
 
 SECOND_NS = 1_000_000_000
+LONGEST_NS = 3600 * SECOND_NS
 
 
 @compiled(nb.int64(MEMORY, nb.int64))
@@ -236,7 +237,9 @@ POLICY = Policy(
     summary="free page reporting as in Linux 5.7 and later",
     parameters=(
         ORDER,
-        Parameter("delay", "duration", 2 * SECOND_NS, "from the first request to the pass"),
+        Parameter(
+            "delay", "duration", 2 * SECOND_NS, "from the first request to the pass", maximum=LONGEST_NS
+        ),
         Parameter("capacity", "int", 32, "blocks in one report call", minimum=1),
         Parameter("budget", "int", 16, "a pass takes about 1/budget of each list", minimum=1),
         Parameter("gate", "bool", True, "skip zones not well above their low watermark (on, off)"),

@@ -59,7 +59,7 @@ def test_a_pass_takes_no_more_of_a_list_than_its_budget(trace: Trace) -> None:
     for zone, facts in enumerate(trace.zones):
         for order in (9, 10):
             taken = reports.filter(pl.col("zone") == zone, pl.col("order") == order)
-            per_list = taken.group_by("pass", "migratetype").len()["len"].max() or 0
+            per_list = max(taken.group_by("pass", "migratetype").len()["len"].to_list(), default=0)
             # 64 while the list can have at most 512 blocks, 32 more for each further 512.
             assert per_list <= 32 * (-(-(facts.managed >> order) // 512) + 1)
 

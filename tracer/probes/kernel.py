@@ -62,7 +62,8 @@ def _captured_stderr() -> Iterator[list[str]]:
 def _refusal(error: Exception, output: list[str]) -> Fault:
     """Why BCC could not compile, load or attach, from its own words."""
     telling = [line.strip() for line in output if "error" in line.lower() or "not permitted" in line]
-    how = (telling[0] if telling else str(error))[:200]
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    how = (telling[0] if telling else first)[:200]
     if "not permitted" in str(error) or "not permitted" in how:
         return environment(
             "the kernel refuses to load BPF programs",
@@ -95,18 +96,18 @@ class KernelProbes:
         text = source(self.probes, ring_bytes, page_size)
         with _header_tree(), _captured_stderr() as output:
             try:
-                self._bpf = bcc.BPF(text=text)
+                self._bpf = bcc.BPF(text=text.encode())
             except Exception as error:
                 failure: Exception | None = error
             else:
                 failure = None
         if failure is not None:
             raise _refusal(failure, output)
-        self.ring = Ring(self._bpf["events"].map_fd, ring_bytes, page_size)
+        self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes, page_size)
 
     def counters(self) -> list[Probe]:
         """Each probe with its hits, ring losses and filtered events so far, summed over CPUs."""
-        table = self._bpf["counters"]
+        table = self._bpf[b"counters"]
         return [self._counted(table, index, probe) for index, probe in enumerate(self.probes)]
 
     @staticmethod
@@ -132,7 +133,7 @@ class KernelProbes:
     def detach(self) -> None:
         """Stop the events; what is in the ring can still be drained, and counters read."""
         for probe in self.probes:
-            self._bpf.detach_tracepoint(probe.name)
+            self._bpf.detach_tracepoint(probe.name.encode())
 
     def close(self) -> None:
         """Free the ring and the programs."""

@@ -1,0 +1,81 @@
+"""The command line in a process of its own, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).parents[2]
+PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
+WORKLOAD = [sys.executable, str(Path(__file__).parent / "workload.py")]
+TIMEOUT_S = 90
+
+
+def pagetide(*args: object, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run one command line to its end."""
+    with started(*args, prefix=prefix) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextmanager
+def started(*args: object, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """A command line that runs meanwhile; whatever it started is gone afterwards."""
+    process = subprocess.Popen(
+        [*prefix, *PAGETIDE, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPO,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def answer(done: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    """The one JSON object on stdout."""
+    assert done.returncode == code, done.stderr
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def fault(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The fault's three lines on stderr."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3, done.stderr
+    assert lines[0].startswith("pagetide: ")
+    assert lines[1].startswith("  how we know: ")
+    assert lines[2].startswith("  what to do:  ")
+    return done.stderr
+
+
+def manifest_of(trace: Path) -> dict[str, Any]:
+    """The manifest as it is on disk."""
+    value: dict[str, Any] = json.loads((trace / "manifest.json").read_text())
+    return value
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for something that must come."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+def wait_for_start(trace: Path) -> None:
+    """Wait until the start snapshot is on disk."""
+    wait_until((trace / "manifest.json").is_file)
+    wait_until(lambda: manifest_of(trace)["snapshots"])

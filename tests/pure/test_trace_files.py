@@ -1,0 +1,476 @@
+import errno
+import json
+import os
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.pure import small_traces
+from tests.pure.small_traces import SEGMENTS, START_NS, edit_manifest, replace_events
+from tracer import open_trace
+from tracer.faults import ExitCode, Fault
+from tracer.format import EVENT_COLUMNS, FRAME_COLUMNS
+from tracer.writer import TraceWriter, check_output, output_fault
+
+ROWS = sum(len(part) for part in SEGMENTS)
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def whole(tmp_path) -> Any:
+    return small_traces.write(tmp_path / "a.trace")
+
+
+def times(trace) -> Any:
+    return [at for batch in trace.batches(["ts_ns"]) for at in batch["ts_ns"].to_pylist()]
+
+
+def fault_of(call, code=ExitCode.USAGE) -> Any:
+    with pytest.raises(Fault) as caught:
+        call()
+    assert caught.value.code == code
+    assert len(str(caught.value).splitlines()) == 3
+    return caught.value
+
+
+def read_all(path) -> Any:
+    trace = open_trace(path)
+    trace.frames("start")
+    return times(trace)
+
+
+def index(path) -> Any:
+    return path / "segments.jsonl"
+
+
+def lines(path) -> Any:
+    return index(path).read_bytes().splitlines(keepends=True)
+
+
+# Round trip
+
+
+def test_what_is_written_is_read_back(whole):
+    trace = open_trace(whole)
+    assert trace.complete
+    assert trace.rows == ROWS
+    assert times(trace) == [at for part in SEGMENTS for at in part]
+    (batch,) = list(open_trace(whole).batches(list(EVENT_COLUMNS)))[1:]
+    expected = small_traces.columns(SEGMENTS[1])
+    assert {name: batch[name].to_pylist() for name in EVENT_COLUMNS} == {
+        name: values.tolist() for name, values in expected.items()
+    }
+    assert {field.name: str(field.type) for field in batch.schema} == EVENT_COLUMNS
+
+
+def test_the_manifest_is_read_back(whole):
+    opened = open_trace(whole).manifest
+    assert (opened.status, opened.guest, opened.zones) == ("complete", small_traces.GUEST, small_traces.ZONES)
+    assert [shot.name for shot in opened.snapshots] == ["start", "end"]
+
+
+def test_the_frames_are_read_back(whole):
+    trace = open_trace(whole)
+    assert trace.frames("start").equals(small_traces.frame_runs(START_NS - 100))
+    assert trace.frames("start").schema.names == list(FRAME_COLUMNS)
+
+
+def test_batches_have_at_most_the_rows_asked_for_and_keep_the_order(whole):
+    sizes = [batch.num_rows for batch in open_trace(whole).batches(["pfn"], rows=2)]
+    assert sizes == [2, 2, 1]
+
+
+def test_events_are_lazy_and_whole(whole):
+    assert open_trace(whole).events.select("ts_ns").collect()["ts_ns"].to_list() == [
+        at for part in SEGMENTS for at in part
+    ]
+
+
+def test_the_span_begins_with_the_start_snapshot_and_ends_with_the_end_one(whole):
+    assert open_trace(whole).span_ns == (START_NS, small_traces.END_NS)
+
+
+def test_a_whole_trace_matches_its_checksums_and_leaves_nothing_aside(whole):
+    open_trace(whole).verify()
+    assert not list(whole.rglob(".*"))
+
+
+def test_a_trace_is_private_to_its_owner(whole):
+    assert whole.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_empty_trace_opens_with_no_rows_and_all_columns(tmp_path):
+    trace = open_trace(small_traces.write(tmp_path / "a.trace", []))
+    assert (trace.complete, trace.rows, times(trace)) == (True, 0, [])
+    assert trace.events.collect().shape == (0, len(EVENT_COLUMNS))
+
+
+def test_unknown_keys_are_ignored_so_that_formats_can_grow(whole):
+    edit_manifest(whole, lambda data: (data.update(future=1), data["guest"].update(future=[2])))
+    assert open_trace(whole).complete
+
+
+# Killed recordings
+
+
+def test_a_killed_recording_is_recovered_up_to_its_last_closed_segment(tmp_path):
+    trace = open_trace(small_traces.kill(small_traces.begin(tmp_path / "a.trace")))
+    assert trace.manifest.status == "recovered"
+    assert not trace.complete
+    assert "killed" in trace.warnings[0]
+    assert trace.rows == ROWS
+    assert trace.manifest.probes[0].kept == ROWS
+    assert trace.span_ns == (START_NS, SEGMENTS[-1][-1])
+
+
+def test_a_recording_killed_before_its_first_segment_opens(tmp_path):
+    trace = open_trace(small_traces.kill(small_traces.begin(tmp_path / "a.trace", [])))
+    assert (trace.manifest.status, trace.rows) == ("recovered", 0)
+    assert trace.span_ns == (START_NS, START_NS)
+
+
+def test_a_recording_under_way_is_not_called_recovered(tmp_path):
+    writer = small_traces.begin(tmp_path / "a.trace")
+    trace = open_trace(writer.path)
+    assert (trace.manifest.status, trace.warnings, trace.rows) == ("recording", [], ROWS)
+    small_traces.kill(writer)
+
+
+def test_a_segment_without_an_index_line_is_not_part_of_the_trace(tmp_path):
+    writer = small_traces.begin(tmp_path / "a.trace")
+    (writer.path / "events/00002.parquet").write_bytes(b"half a file")
+    (writer.path / "events/.00003.parquet.tmp").write_bytes(b"")
+    assert len(times(open_trace(small_traces.kill(writer)))) == ROWS
+
+
+@pytest.mark.parametrize("kept", [1, 40, -2])
+def test_a_torn_last_index_line_leaves_its_segment_out_and_says_so(tmp_path, kept):
+    path = small_traces.kill(small_traces.begin(tmp_path / "a.trace"))
+    first, last = lines(path)
+    index(path).write_bytes(first + last[:kept])
+    trace = open_trace(path)
+    assert times(trace) == list(SEGMENTS[0])
+    assert any("torn" in warning for warning in trace.warnings)
+
+
+def test_an_end_snapshot_that_was_never_taken_is_a_fault(tmp_path):
+    path = small_traces.kill(small_traces.begin(tmp_path / "a.trace"))
+    fault = fault_of(lambda: open_trace(path).frames("end"))
+    assert "no end snapshot" in fault.what
+    assert "it has start" in fault.how
+
+
+# Damage
+
+
+def test_a_damaged_index_line_in_the_middle_is_named(whole):
+    first, last = lines(whole)
+    index(whole).write_bytes(first.replace(b'"rows": 2', b'"rows": 3') + last)
+    assert "line 1" in fault_of(lambda: open_trace(whole)).how
+
+
+def test_a_segment_listed_twice_is_read_once(whole):
+    first, last = lines(whole)
+    index(whole).write_bytes(first + first + last)
+    trace = open_trace(whole)
+    assert trace.rows == ROWS
+    assert "listed twice" in trace.warnings[0]
+    assert not trace.complete
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_index_lines_that_are_gone_are_noticed(whole, kept):
+    index(whole).write_bytes(b"".join(lines(whole)[:kept]))
+    assert not open_trace(whole).complete
+
+
+def test_an_index_that_is_gone_is_noticed(whole):
+    index(whole).unlink()
+    assert not open_trace(whole).complete
+
+
+def test_a_truncated_segment_is_named_with_both_sizes(whole):
+    file = whole / "events/00001.parquet"
+    size = file.stat().st_size
+    os.truncate(file, size - 1)
+    fault = fault_of(lambda: open_trace(whole))
+    assert "events/00001.parquet" in fault.what
+    assert str(size) in fault.how
+    assert str(size - 1) in fault.how
+
+
+def test_a_missing_segment_is_named(whole):
+    (whole / "events/00000.parquet").unlink()
+    assert "lacks events/00000.parquet" in fault_of(lambda: open_trace(whole)).what
+
+
+def test_a_flipped_bit_that_still_decodes_is_found_when_read_and_when_verified(tmp_path):
+    # Random frames do not compress: the page holds them as they are, and one bit makes another frame.
+    events = small_traces.columns(range(2_000_000, 2_004_000))
+    events["pfn"] = np.random.default_rng(1).integers(0, 1 << 40, 4000, np.uint64)
+    writer = small_traces.begin(tmp_path / "a.trace", [])
+    writer.write_segment(events, small_traces.counted(4000))
+    path = small_traces.kill(writer)
+    file = path / "events/00000.parquet"
+    column = pq.ParquetFile(file).metadata.row_group(0).column(2)
+    data = bytearray(file.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    file.write_bytes(data)
+    assert pq.read_table(file)["pfn"].to_pylist() != events["pfn"].tolist()
+    trace = open_trace(path)
+    assert "events/00000.parquet" in fault_of(lambda: list(trace.batches(["pfn"]))).what
+    assert "checksum" in fault_of(trace.verify).how
+
+
+def test_a_segment_that_is_no_parquet_is_named(whole):
+    file = whole / "events/00000.parquet"
+    file.write_bytes(b"x" * file.stat().st_size)
+    assert "events/00000.parquet" in fault_of(lambda: times(open_trace(whole))).what
+
+
+def test_a_missing_column_is_named_with_those_there_are(whole):
+    replace_events(whole, pa.table(small_traces.columns(SEGMENTS[0])).drop_columns(["order"]))
+    fault = fault_of(lambda: list(open_trace(whole).batches(["ts_ns", "order"])))
+    assert "no column order" in fault.how
+    assert "migratetype" in fault.how
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], ["a", "b"], pa.array([None, 2], pa.uint64())])
+def test_a_column_of_another_type_or_with_nulls_is_a_fault(whole, values):
+    table = pa.table(small_traces.columns(SEGMENTS[0])).set_column(2, "pfn", pa.array(values))
+    replace_events(whole, table)
+    assert "pfn" in str(fault_of(lambda: list(open_trace(whole).batches(["pfn"]))))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda file: file.unlink(), lambda file: os.truncate(file, 50), lambda file: file.write_bytes(b"")],
+)
+def test_a_damaged_snapshot_is_named(whole, damage):
+    damage(whole / "frames/start.parquet")
+    assert "frames/start.parquet" in fault_of(lambda: open_trace(whole).frames("start")).what
+
+
+def test_a_snapshot_with_other_columns_is_a_fault(whole):
+    file = whole / "frames/start.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["count"]), file)
+    assert "no column count, only pfn, state" in fault_of(lambda: open_trace(whole).frames("start")).how
+
+
+def test_lost_and_late_events_make_a_trace_incomplete_and_are_told(tmp_path):
+    trace = open_trace(small_traces.write(tmp_path / "a.trace", lost=3, late_events=2))
+    assert not trace.complete
+    assert trace.warnings == ["3 events were lost while recording", "2 events were stored out of time order"]
+
+
+@pytest.mark.parametrize("name", ["../outside.parquet", "/etc/hostname"])
+def test_a_file_outside_the_folder_is_never_read(whole, name):
+    first = json.loads(lines(whole)[0])["line"]
+    from tracer.format import Segment, from_json
+    from tracer.writer import index_line
+
+    segment = from_json(Segment, first | {"file": name}, "")
+    index(whole).write_bytes(index_line(segment))
+    fault = fault_of(lambda: open_trace(whole))
+    assert "outside itself" in fault.what
+    assert name in fault.how
+
+
+def test_a_segment_that_is_a_link_to_the_outside_is_never_read(whole, tmp_path):
+    file = whole / "events/00000.parquet"
+    file.rename(tmp_path / "moved.parquet")
+    file.symlink_to(tmp_path / "moved.parquet")
+    assert "outside itself" in fault_of(lambda: open_trace(whole)).what
+
+
+# Manifests
+
+
+def test_a_newer_format_asks_for_an_upgrade(whole):
+    edit_manifest(whole, lambda data: data.update(format=2, guest="something else"))
+    fault = fault_of(lambda: open_trace(whole))
+    assert "format 2" in fault.what
+    assert "pagetide test" in fault.how
+    assert fault.fix == "upgrade pagetide"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda data: data.pop("zones"), "manifest.json.zones"),
+        (lambda data: data["guest"].pop("page_size"), "manifest.json.guest.page_size"),
+        (lambda data: data["zones"][0].pop("managed"), "manifest.json.zones[0].managed"),
+        (lambda data: data.update(status=1), "manifest.json.status"),
+        (lambda data: data.update(format="1"), "manifest.json.format"),
+        (lambda data: data.update(format=True), "manifest.json.format"),
+        (lambda data: data.update(format=1.0), "manifest.json.format"),
+        (lambda data: data.update(zones={}), "manifest.json.zones"),
+        (lambda data: data["guest"].update(max_order="10"), "manifest.json.guest.max_order"),
+        (lambda data: data["guest"].update(migratetypes=[1]), "manifest.json.guest.migratetypes[0]"),
+        (lambda data: data.update(guest=[]), "manifest.json.guest"),
+        (lambda data: data["reporting"].update(active="yes"), "manifest.json.reporting.active"),
+    ],
+)
+def test_a_missing_key_or_a_wrong_type_is_named(whole, change, where):
+    edit_manifest(whole, change)
+    assert fault_of(lambda: open_trace(whole)).what.endswith(f" {where}")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000])
+def test_a_manifest_that_is_no_json_object_is_a_fault(whole, text):
+    (whole / "manifest.json").write_bytes(text)
+    assert "damaged" in fault_of(lambda: open_trace(whole)).what
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: (data.update(zones=[]), data["snapshots"][0].update(zones=[])),
+        lambda data: data["guest"].update(page_size=0),
+        lambda data: data["guest"].update(max_order=70),
+        lambda data: data["guest"].update(pageblock_order=-1),
+        lambda data: data.update(format=0),
+    ],
+)
+def test_a_manifest_that_describes_no_possible_guest_is_a_fault(whole, change):
+    edit_manifest(whole, change)
+    fault_of(lambda: open_trace(whole))
+
+
+def test_a_trace_that_is_not_there_is_told_from_what_is_no_trace(tmp_path):
+    assert "there is no trace" in fault_of(lambda: open_trace(tmp_path / "none.trace")).what
+    for path in (tmp_path, tmp_path / "file"):
+        (tmp_path / "file").write_text("x")
+        assert "is not a trace" in fault_of(lambda path=path: open_trace(path)).what
+
+
+def test_a_name_that_is_too_long_is_a_fault(tmp_path):
+    fault_of(lambda: open_trace(tmp_path / ("x" * 300)))
+
+
+# Outputs
+
+
+def test_an_output_that_exists_is_kept(whole):
+    assert "exists already" in fault_of(lambda: check_output(whole, force=False)).what
+    assert read_all(whole)
+
+
+def test_force_replaces_a_trace_and_leaves_nothing_of_it(whole, tmp_path):
+    writer = TraceWriter(whole, small_traces.manifest(tool="the new one"), force=True)
+    small_traces.kill(writer)
+    trace = open_trace(whole)
+    assert (trace.manifest.tool, trace.rows) == ("the new one", 0)
+    assert list(tmp_path.iterdir()) == [whole]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_text("mine")])
+def test_force_replaces_only_traces(tmp_path, make):
+    path = tmp_path / "a.trace"
+    make(path)
+    assert (
+        "replaces traces only"
+        in fault_of(lambda: TraceWriter(path, small_traces.manifest(), force=True)).what
+    )
+    assert path.exists()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_trace_is_never_written_through_a_link(whole, tmp_path, force):
+    link = tmp_path / "link.trace"
+    link.symlink_to(whole)
+    assert "is a link" in fault_of(lambda: check_output(link, force=force)).what
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere")
+    assert "is a link" in fault_of(lambda: check_output(link, force=force)).what
+
+
+@pytest.mark.parametrize("name", ["a", "a.traces", ".trace", "a.trace.gz"])
+def test_a_trace_needs_its_ending(tmp_path, name):
+    assert "NAME.trace" in fault_of(lambda: check_output(tmp_path / name, force=False)).what
+
+
+def test_an_output_in_a_folder_that_does_not_exist_is_refused(tmp_path):
+    fault = fault_of(lambda: check_output(tmp_path / "no/a.trace", force=False))
+    assert fault.fix == f"mkdir -p {tmp_path / 'no'}"
+
+
+def test_an_output_folder_that_is_not_writable_is_the_machines_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer.writer.os.access", lambda *_: False)
+    fault = fault_of(lambda: check_output(tmp_path / "a.trace", force=False), ExitCode.ENVIRONMENT)
+    assert "not writable" in fault.what
+
+
+def test_a_full_disk_is_told_from_other_refusals(tmp_path):
+    assert "free some space" in output_fault(tmp_path, NO_SPACE).fix
+    assert "another" in output_fault(tmp_path, OSError(errno.EROFS, "Read-only file system")).fix
+
+
+# Nothing lost when writing fails
+
+
+def full_disk(*_, **__) -> Any:
+    raise NO_SPACE
+
+
+def start_on_full_disk(path, monkeypatch, *, force) -> None:
+    monkeypatch.setattr("tracer.writer.write_json", full_disk)
+    fault_of(lambda: TraceWriter(path, small_traces.manifest(), force=force), ExitCode.ENVIRONMENT)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_full_disk_at_the_start_brings_the_replaced_trace_back(whole, tmp_path, monkeypatch):
+    start_on_full_disk(whole, monkeypatch, force=True)
+    assert read_all(whole)
+    assert list(tmp_path.iterdir()) == [whole]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_full_disk_at_the_start_leaves_no_folder_behind(tmp_path, monkeypatch):
+    start_on_full_disk(tmp_path / "a.trace", monkeypatch, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_leftover_of_an_earlier_replacement_never_costs_the_present_trace(whole, tmp_path):
+    small_traces.write(tmp_path / "old.trace", [(2_000_000,)]).rename(tmp_path / ".a.trace.replaced")
+    try:
+        small_traces.kill(TraceWriter(whole, small_traces.manifest(tool="the new one"), force=True))
+    except Fault:
+        assert len(read_all(whole)) == ROWS  # refused: then what was there is there
+    else:
+        assert open_trace(whole).manifest.tool == "the new one"
+
+
+def test_a_segment_that_cannot_be_written_leaves_the_earlier_ones_and_nothing_aside(tmp_path, monkeypatch):
+    writer = small_traces.begin(tmp_path / "a.trace")
+    monkeypatch.setattr("tracer.writer.os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        writer.write_segment(small_traces.columns((8_000_000,)), [])
+    monkeypatch.undo()
+    path = small_traces.kill(writer)
+    assert len(read_all(path)) == ROWS
+    assert sorted(file.name for file in (path / "events").iterdir()) == ["00000.parquet", "00001.parquet"]
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    writer = small_traces.begin(tmp_path / "a.trace")
+    monkeypatch.setattr("tracer.writer.os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        writer.write_manifest(small_traces.manifest(tool="the new one"))
+    monkeypatch.undo()
+    assert open_trace(small_traces.kill(writer)).manifest.tool == "pagetide test"
+
+
+def test_an_index_line_that_is_written_in_two_parts_is_whole(tmp_path, monkeypatch):
+    write, calls = os.write, []
+
+    def reluctant(fd, data) -> Any:
+        calls.append(len(data))
+        return write(fd, data[: len(data) // 2]) if len(calls) == 1 else write(fd, data)
+
+    monkeypatch.setattr("tracer.writer.os.write", reluctant)
+    path = small_traces.write(tmp_path / "a.trace")
+    assert len(read_all(path)) == ROWS
