@@ -82,9 +82,9 @@ def replaying(rounds: int) -> None:
 
 def plain(rounds: int) -> None:
     """Step 1 beside the plain-Python model of the tests, on the first events of the trace."""
-    from replay.buddy.geometry import Geometry
     from replay.buddy.occupancy import Occupancy
     from replay.engine import bins
+    from replay.geometry import Geometry
     from replay.start import Start, event_columns
     from tests.oracle import model
     from tracer import Op, open_trace

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.buddy.geometry import Geometry
 from replay.buddy.occupancy import Occupancy
 from replay.device import Device
+from replay.geometry import Geometry
 from replay.policies.protocol import STARTS, Setting
 from replay.schedule import Schedule
 from replay.start import Start, event_columns

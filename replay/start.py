@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.buddy.frames import FrameModel, Frames, free_blocks
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from replay.schedule import StartBlock
 from tracer import FrameState, Trace
 

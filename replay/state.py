@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import MOVABLE, Geometry
 from replay.exact import BUCKETS
+from replay.geometry import MOVABLE, Geometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,7 +22,7 @@ from replay.buddy.frames import (
     Frames,
     free_blocks,
 )
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from replay.start import event_columns
 from tracer import FrameState, Snapshot, Trace
 

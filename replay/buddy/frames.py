@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import Geometry
 from replay.buddy.ops import meaning_table
 from replay.buddy.steps import (
     BAD,
@@ -27,6 +26,7 @@ from replay.buddy.steps import (
     step_of,
     zone_bounds,
 )
+from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from tracer import CHUNK_FRAMES, Fault, FrameState, Guest
 

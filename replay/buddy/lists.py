@@ -10,8 +10,8 @@ out of. Assumed: remainders stay on the list of the block they come from.
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import MERGEABLE_TYPES, MOVABLE
 from replay.exact import settle
+from replay.geometry import MERGEABLE_TYPES, MOVABLE
 from replay.jit import Int, compiled
 from replay.state import (
     DISSOLVED,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import MOVABLE, Geometry
 from replay.buddy.reduced import NEVER_USED
+from replay.geometry import MOVABLE, Geometry
 from tracer import FrameState
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.bitmap import is_set, mark
-from replay.buddy.geometry import Geometry
 from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, memory_at
 from replay.buddy.ops import meaning_table
 from replay.buddy.reduced import (
@@ -48,6 +47,7 @@ from replay.buddy.steps import (
     zone_bounds,
 )
 from replay.exact import settle
+from replay.geometry import Geometry
 from replay.jit import Int, Records, Words, compiled
 from tracer import Guest
 

@@ -3,8 +3,8 @@
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import Geometry
 from replay.buddy.ops import Meaning
+from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 
 NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN = (int(meaning) for meaning in Meaning)

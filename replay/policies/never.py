@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.policies.protocol import ARRIVE, ORDER, SLEEP, WAKE, Policy, Program, Value, new_memory
 from replay.state import State

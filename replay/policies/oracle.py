@@ -4,7 +4,7 @@ order; it isolates nothing, waits for nothing and costs nothing, so no kernel ca
 
 from collections.abc import Mapping
 
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.policies.protocol import (
     ARRIVE,

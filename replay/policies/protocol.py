@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from replay.state import NEVER, STATE
 from tracer import Fault, Guest, duration_ns, write_duration
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numba as nb
 import numpy as np
 
-from replay.buddy.geometry import Geometry
 from replay.buddy.lists import drain, free_known, isolate, read_counts, rotate_to_front
+from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.policies.protocol import (
     ARRIVE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from replay.buddy.frames import Frames, free_blocks
-from replay.buddy.geometry import Geometry
+from replay.geometry import Geometry
 from tracer import FrameState, Snapshot, snapshot
 from tracer.procfs import read_buddyinfo, read_guest, read_zones
 

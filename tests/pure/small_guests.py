@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from replay.buddy.geometry import Geometry
 from replay.device import Device
 from replay.engine import Group, Options
+from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.start import Start
 from tests.oracle import model

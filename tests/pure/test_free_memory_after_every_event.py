@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from replay.buddy.frames import free_blocks
-from replay.buddy.geometry import Geometry
 from replay.engine import Group, Options
+from replay.geometry import Geometry
 from replay.invariants import violations
 from replay.policies import policy_named
 from replay.state import FREE

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from replay.buddy.geometry import Geometry
 from replay.engine import Group, Options, Run
+from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.results import Result
 from replay.start import Start
