@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,8 @@ def cache_folder() -> Path:
             mine.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=mine):
                 pass
+            if sys.stderr.isatty() and not any(mine.iterdir()):
+                print("pagetide: compiling the engine, once; this takes half a minute", file=sys.stderr)
             mine.touch()
         except OSError:
             continue
