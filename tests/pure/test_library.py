@@ -17,9 +17,11 @@ def places(tmp_path, monkeypatch) -> Any:
     (tmp_path / "site").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
     monkeypatch.setattr(library, "DIST_PACKAGES", tmp_path / "dist")
-    monkeypatch.delitem(sys.modules, "bcc", raising=False)
+    real = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "bcc"}
     yield tmp_path
-    sys.modules.pop("bcc", None)
+    for name in [name for name in sys.modules if name.split(".")[0] == "bcc"]:
+        del sys.modules[name]
+    sys.modules.update(real)
 
 
 def package(folder: Path, text: str, *, bindings: bool) -> Path:
