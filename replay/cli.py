@@ -113,26 +113,29 @@ def validate(
         float | None,
         typer.Option(metavar="SHARE", help="Exit 3 if more than this share of the changed frames is wrong."),
     ] = None,
+    allow_loss: AllowLoss = False,
     as_json: Json = False,
 ) -> None:
     """Compare the model at the end of a trace with what the kernel said then."""
     from replay.tables import verdict_table
     from replay.validation import validate as compare
 
+    if max_wrong is not None and not 0 <= max_wrong <= 1:
+        raise Fault(f"--max-wrong {max_wrong} is not possible", "it is a share", "from 0 to 1, like 0.005")
     verdict = compare(open_trace(trace))
     if as_json:
         emit(verdict.to_json())
     else:
         verdict_table(verdict)
-    if max_wrong is not None and not verdict.wrong_share <= max_wrong:
+    if max_wrong is not None and verdict.wrong_share > max_wrong:
         warn(f"{verdict.wrong_share:.4%} of the changed frames are wrong, more than {max_wrong:.4%}")
         raise typer.Exit(ExitCode.LOSSY)
+    _finish(verdict.trace, allow_loss=allow_loss)
 
 
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object."""
-    json.dump(value, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
+    print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def warn(text: str) -> None:
@@ -156,7 +159,8 @@ def _check(done: "Replay") -> None:
     from replay.invariants import violations
     from replay.validation import validate as compare
 
-    done.fidelity.update(compare(done.trace).fidelity)
+    found_now = compare(done.trace).fidelity
+    done.fidelity.update({name: found_now[name] for name, known in done.fidelity.items() if known is None})
     found = [text for result in done.results for text in violations(result.run)]
     if found:
         raise Fault(

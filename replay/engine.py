@@ -31,8 +31,8 @@ class Options:
     """How to replay, for all policies alike.
 
     Attributes:
-        start: steady (what is reportable is reported already), cold (the device registers at the
-            first event) or recorded (as the guest's own reporting had it).
+        start: steady (what is reportable is reported already), cold (the device registers when the
+            replay begins) or recorded (as the guest's own reporting had it).
         backing: how the host backs memory: 4k, 2m or thp.
         logging: keep a row for each reported block.
     """

@@ -5,19 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from replay.engine import Run
-from replay.state import FREE, HELD, NOBODY, REPORTED, State
+from replay.state import FREE, GRANULE_ORDER, HELD, NOBODY, ORDER, REPORTED, State
 
 
 def violations(run: Run) -> list[str]:
     """Each broken invariant, in words; empty when all hold."""
     state = run.schedule.state
-    return [*_units(state), *_lists(state), *_host(state), *_across(run)]
+    return [*_units(state), *_lists(state), *_host(state), *_reports(state), *_across(run)]
 
 
 def _units(state: State) -> Iterator[str]:
     """Listed and held blocks cover exactly the wholly free units, each once."""
     covered = np.zeros(len(state.units), np.int64)
-    base = int(state.shape[0])
+    base = int(state.shape[ORDER])
     for unit in np.flatnonzero(state.units["order"] >= 0):
         covered[unit : unit + (1 << (int(state.units["order"][unit]) - base))] += 1
     free = (state.units["flags"] & FREE) != 0
@@ -51,7 +51,7 @@ def _lists(state: State) -> Iterator[str]:
 
 def _host(state: State) -> Iterator[str]:
     """The host lacks no more than there is, and its sums agree with its parts."""
-    size = 1 << int(state.shape[3])
+    size = 1 << int(state.shape[GRANULE_ORDER])
     lacking = state.granules["away"].astype(np.int64) + state.granules["fresh"]
     if (lacking > size).any():
         yield "the host lacks more frames of a granule than it has"
@@ -59,6 +59,14 @@ def _host(state: State) -> Iterator[str]:
         yield "the reclaimed total is not the sum over granules"
     if int(state.pages["away"].sum()) != int(state.meters["reclaimed"][0]):
         yield "the reclaimed total is not the sum over host pages"
+
+
+def _reports(state: State) -> Iterator[str]:
+    """Every reported frame was new, redundant or only acknowledged."""
+    m = state.meters[0]
+    new = int(m["reclaimed"]) + int(m["refaults"]) - int(m["start"])
+    if int(m["frames"]) != new + int(m["redundant"]) + int(m["acknowledged_only"]):
+        yield "reported frames are not the sum of new, redundant and acknowledged ones"
 
 
 def _across(run: Run) -> Iterator[str]:

@@ -75,7 +75,8 @@ def run(argv: list[str]) -> int:
     wanted = next((word for word in argv if word in VERBS), None)
     try:
         code = build_app(wanted)(argv or ["--help"], prog_name="pagetide", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Fault as fault:
         print(f"pagetide: {fault}", file=sys.stderr)
         return int(getattr(fault, "exit_status", fault.code))
@@ -84,6 +85,12 @@ def run(argv: list[str]) -> int:
         return ExitCode.USAGE
     except (BrokenPipeError, SystemExit) as stop:
         return _stopped(stop)
+    except OSError as error:
+        _leave_stdout()
+        how = f"{error.strerror} (errno {error.errno})"
+        blocked = Fault("the output cannot be written", how, "look at where it goes", ExitCode.ENVIRONMENT)
+        print(f"pagetide: {blocked}", file=sys.stderr)
+        return ExitCode.ENVIRONMENT
     if code == INTERRUPTED:
         print("pagetide: interrupted", file=sys.stderr)
     return int(code or ExitCode.DONE)
@@ -97,14 +104,20 @@ def _usage_fault(error: typer.TyperException, wanted: str | None) -> Fault:
     message = getattr(error, "format_message", lambda: str(error))()
     what = " ".join(message.split()).rstrip(".")
     command = "pagetide " + wanted if wanted else "pagetide"
-    return Fault(what[:1].lower() + what[1:], f"{command} does not take that", f"{command} --help")
+    return Fault(
+        what[:1].lower() + what[1:], f"the command line of `{command}` says otherwise", f"{command} --help"
+    )
+
+
+def _leave_stdout() -> None:
+    """Keep Python from complaining about stdout when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stopped(stop: BaseException) -> int:
     """An exit from inside Typer. A reader that left our output (`| head`) is no fault."""
     if isinstance(stop, BrokenPipeError) or isinstance(stop.__context__, BrokenPipeError):
-        # Keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return ExitCode.DONE
     code = getattr(stop, "code", ExitCode.USAGE)
     return code if isinstance(code, int) else ExitCode.USAGE

@@ -206,7 +206,7 @@ class Result:
         for name, share in QUANTILES.items():
             bucket = int(np.searchsorted(reached, share * reported))
             middle = lower[bucket] + (width[bucket] - 1) / 2
-            values[name] = min(middle, float(m["max_latency_ns"])) / SECOND_NS
+            values[name] = float(min(middle, m["max_latency_ns"])) / SECOND_NS
         values["max"] = int(m["max_latency_ns"]) / SECOND_NS
         values["mean"] = byte_seconds(self._integrals, LATENCY, 1) / reported
         values["samples"] = int(m["samples"])
@@ -233,9 +233,9 @@ class Result:
         row = np.searchsorted(lower, np.array(times) * SECOND_NS, "right") - 1
         result = {"within_s": list(times)}
         for name, share in shares.items():
-            result[name] = [float(share[k]) for k in row]
+            result[name] = [round(float(share[k]), 12) for k in row]
         result["waiting"] = [
-            max(0.0, 1 - a - b) for a, b in zip(result["reported"], result["missed"], strict=True)
+            max(0.0, round(1 - a - b, 12)) for a, b in zip(result["reported"], result["missed"], strict=True)
         ]
         return result
 

@@ -68,6 +68,7 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
         m.blocks += 1
         m.frames += np.int64(1) << s.shape[ORDER]
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
+        m.redundant += (np.int64(1) << s.shape[ORDER]) - new
         meters.sample(s, unit, new, now_ns)
         m.peak = max(m.peak, m.reclaimed)
         s.units[unit].told = s.units[unit].epoch

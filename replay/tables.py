@@ -53,7 +53,7 @@ def replay_table(done: "Replay", options: "Options") -> None:
     console.print(table)
     console.print(LEGEND, style="dim")
     for label, result in zip(labels, done.results, strict=True):
-        console.print(f"  {label}: {_settings(result.params)}", style="dim", soft_wrap=True)
+        console.print(f"  {label}: {_settings(result.params)}", style="dim")
     for line in _trust(done.fidelity):
         console.print(line)
 
@@ -151,4 +151,4 @@ def verdict_table(verdict: "Verdict") -> None:
         counts.add_row(f"{zone.node}/{zone.zone} kernel", *map(str, zone.kernel))
     console.print(counts)
     for warning in verdict.warnings:
-        console.print(f"note: {warning}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"note: {warning}", style="dim", markup=False)

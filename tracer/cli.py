@@ -21,8 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, n
 
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object."""
-    json.dump(value, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
+    print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def warn(text: str) -> None:
@@ -60,7 +59,7 @@ def record(
     ] = None,
     *,
     duration: Annotated[
-        str | None, typer.Option(help="Stop after this long, like 30s (COMMAND is ended too).")
+        str | None, typer.Option(help="Stop after this long, like 30s (COMMAND itself is ended too).")
     ] = None,
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
     ring: Annotated[str, typer.Option(help="Size of the ring the kernel writes into.")] = "64MiB",
@@ -77,14 +76,18 @@ def record(
     from tracer.recorder import Recorder, Settings
 
     settings = Settings(
-        duration_ns=duration_ns(duration) if duration else None,
+        duration_ns=None if duration is None else duration_ns(duration),
         segment_ns=_segment_ns(segment),
         ring_bytes=_ring_bytes(ring),
         force=force,
     )
     traced = Command(command, quiet_stdout=as_json) if command else None
+    # A trace is made to be shared: of paths the last part, of COMMAND no arguments.
+    shareable = ["pagetide", "record", out.name, "--segment", segment, "--ring", ring]
+    shareable += ["--duration", duration] if duration is not None else []
+    shareable += ["--", Path(command[0]).name] if command else []
     with StopSignals() as signals, _status_line() as tell:
-        recorder = Recorder(out, settings, ["pagetide", *sys.argv[1:]])
+        recorder = Recorder(out, settings, shareable)
         manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
@@ -103,10 +106,10 @@ def _segment_ns(text: str) -> int:
 
 def _ring_bytes(text: str) -> int:
     value = size_bytes(text)
-    if value < 4096 or value & (value - 1):
+    if not 4096 <= value <= 1 << 30 or value & (value - 1):
         raise Fault(
             f"--ring {text} is not possible",
-            "a BPF ring is a power of two, at least one page",
+            "a BPF ring is a power of two, from one page to 1GiB",
             "64MiB is a good size",
         )
     return value

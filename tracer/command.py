@@ -1,9 +1,12 @@
 """The traced COMMAND: found before anything is recorded, run in the foreground, its code passed on."""
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tracer.faults import Fault
 
@@ -29,7 +32,9 @@ class CommandRefused(Fault):
 
     def __init__(self, name: str, error: OSError) -> None:
         how = f"{error.strerror} (errno {error.errno})"
-        super().__init__(f"{name} cannot be run", how, "name a program, or its interpreter")
+        super().__init__(
+            f"{name} cannot be run", how, "name a program, or its interpreter; a trace that was begun is kept"
+        )
         self.exit_status = NOT_EXECUTABLE
 
 
@@ -42,6 +47,8 @@ class Command:
         Raises:
             CommandNotFound: when it does not.
         """
+        if shutil.which(argv[0]) is None and Path(argv[0]).is_file() and os.sep in argv[0]:
+            raise CommandRefused(argv[0], PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         if shutil.which(argv[0]) is None:
             raise CommandNotFound(argv[0])
         self._argv, self._quiet = argv, quiet_stdout
@@ -54,7 +61,8 @@ class Command:
         Raises:
             CommandRefused: when the kernel does not run such a file.
         """
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         try:
             self._process = subprocess.Popen(self._argv, stdout=sys.stderr if self._quiet else None)
         except OSError as error:

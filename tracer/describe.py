@@ -34,13 +34,15 @@ def lines(trace: Trace) -> Iterator[str]:
     yield f"  guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs"
     yield f"  memory: {human_bytes(managed)} managed, pages of {guest.page_size} bytes, THP {guest.thp_mode}"
     yield f"  max order {guest.max_order}, pageblock order {guest.pageblock_order}, HZ {hz}"
-    yield f"  own reporting: order {manifest.reporting.order}, active: {manifest.reporting.active}"
+    active = {True: "active", False: "not active", None: "unknown"}[manifest.reporting.active]
+    yield f"  own reporting: {active}, order {manifest.reporting.order}"
     yield f"  layers: {', '.join(manifest.layers)}; rung: {manifest.rung}"
     yield f"  command line: {shlex.join(manifest.command_line)}"
     for zone in manifest.zones:
         pfns = f"pfn {zone.start_pfn}..{zone.end_pfn}"
         yield f"  zone {zone.node}/{zone.name}: {pfns}, {zone.managed:,} frames managed"
-    yield f"  {'probe':<38} {'hits':>11} {'kept':>11} {'lost':>5} {'filtered':>11}"
+    yield f"  {'probe':<33} {'hits':>11} {'kept':>11} {'lost':>7} {'filtered':>11}"
     for probe in manifest.probes:
-        counts = f"{probe.hits:>11,} {probe.kept:>11,} {probe.lost:>5,} {probe.filtered:>11,}"
-        yield f"  {probe.name.partition(':')[2] or probe.name:<38} {counts}"
+        counts = f"{probe.hits:>11,} {probe.kept:>11,} {probe.lost:>7,} {probe.filtered:>11,}"
+        name = (probe.name.partition(":")[2] or probe.name).removeprefix("mm_")
+        yield f"  {name:<33} {counts}"

@@ -4,7 +4,6 @@ A trace killed at any instant opens: segments without a line in the index are no
 its status becomes `recovered`.
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from tracer.format import (
     EVENT_COLUMNS,
     FORMAT_VERSION,
     FRAME_COLUMNS,
-    LOCK,
     MANIFEST,
     SEGMENTS,
     Manifest,
@@ -29,7 +27,7 @@ from tracer.format import (
     check_values,
     from_json,
 )
-from tracer.writer import checksum
+from tracer.writer import checksum, is_being_recorded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -89,7 +87,9 @@ class Trace:
         self.path = path
         self.warnings: list[str] = []
         self.segments = list(self._read_index())
-        if manifest.status == "recording" and not self._is_being_recorded():
+        if manifest.status == "recording" and is_being_recorded(path):
+            self.warnings.append("it is still being recorded: what is not stored yet is missing")
+        elif manifest.status == "recording":
             manifest = replace(manifest, status="recovered", probes=self._last_counters(manifest))
             self.warnings.append(
                 f"the recorder was killed: {len(self.segments)} closed segments are here, "
@@ -99,16 +99,6 @@ class Trace:
             self.warnings.append(f"the recording ended early ({manifest.ended_by}): its tail is missing")
         self.manifest = manifest
         self.warnings += self._missing()
-
-    def _is_being_recorded(self) -> bool:
-        try:
-            with (self.path / LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
 
     def _last_counters(self, manifest: Manifest) -> list[Any]:
         return self.segments[-1].probes if self.segments else manifest.probes

@@ -180,10 +180,12 @@ class Recorder:
             self._turn(tell, f"{name} snapshot")
 
     def _manifest_now(self, status: str, ended_by: str | None) -> Manifest:
+        probes = self._probes.counters()
         return replace(
             self.manifest,
             status=status,
-            probes=self._segmenter.account(self._probes.counters()),
+            # While recording goes on, what is not stored yet is not lost.
+            probes=probes if status == "recording" else self._segmenter.account(probes),
             snapshots=list(self._snapshots),
             late_events=self._segmenter.late,
             ended_by=ended_by,

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,18 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         raise
 
 
+def is_being_recorded(path: Path) -> bool:
+    """Does a living recorder hold this trace?"""
+    try:
+        with (path / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def check_output(path: Path, *, force: bool) -> None:
     """Refuse an output that exists or cannot be made, before anything else is done.
 
@@ -105,9 +118,14 @@ def check_output(path: Path, *, force: bool) -> None:
             f"it has no {MANIFEST}",
             "name another output",
         )
+    if is_being_recorded(path):
+        raise Fault(
+            f"{path} is being recorded", "its recorder holds its lock", "end that one, or name another"
+        )
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise Fault(f"there is no folder {parent}", "it does not exist", f"mkdir -p {parent}")
+        fix = f"mkdir -p {shlex.quote(str(parent))}"
+        raise Fault(f"there is no folder {parent}", "it does not exist", fix)
     if not os.access(parent, os.W_OK):
         raise environment(
             f"{parent} is not writable",

@@ -1,6 +1,7 @@
 """What the machine does not allow, and what it loses, is said and never hidden."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from tests.live.running import (
     manifest_of,
     pagetide,
     started,
+    wait_until,
 )
 from tracer import open_trace
 
@@ -137,3 +139,18 @@ def test_two_recorders_at_once_both_complete(tmp_path: Path) -> None:
     for path in (one, two):
         assert open_trace(path).complete
         assert open_trace(path).rows > 10_000
+
+
+def test_a_living_recording_cannot_be_replaced_and_is_not_called_lossy(tmp_path: Path) -> None:
+    out = tmp_path / "a.trace"
+    index = out / "segments.jsonl"
+    with started("record", out, "--segment", "500ms") as first:
+        wait_until(lambda: index.is_file() and index.stat().st_size)
+        second = pagetide("record", out, "--force", "--", "true")
+        info = pagetide("info", out)
+        first.send_signal(signal.SIGINT)
+        assert first.wait(60) == 0
+    assert "is being recorded" in fault(second, 1)
+    assert "still being recorded" in info.stderr
+    assert "lost" not in info.stderr
+    assert pagetide("validate", out).returncode == 0

@@ -1020,7 +1020,7 @@ class OracleReplay(Replay):
             self.on_units_freed(self.units_of(head, self.lists.blocks[head].order))
 
     def _report_unit(self, unit: int) -> None:
-        """One unit, one block, one call; what the host lacked already is not redundant here."""
+        """One unit, one block, one call; what of it the host lacked already is redundant."""
         order = self.reporting_order
         if self.host.backed_in(block_frames(unit, order)) == 0:
             return
@@ -1029,6 +1029,7 @@ class OracleReplay(Replay):
         self.blocks += 1
         self.bytes += self.size(order)
         new_bytes = len(new) * self.guest.page_size
+        self.redundant_bytes += self.size(order) - new_bytes
         self.reports.append((self.now, self.now, self.calls, 0, unit, order, new_bytes))
         self.note_latency(self.since, new)
         self.told.add(unit)
