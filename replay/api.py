@@ -45,12 +45,10 @@ def replay(
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
     runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
-    by_setting = {id(run.setting): run for run in runs}
-    ceilings = {
-        order: Result(by_setting[id(setting)]).reclaimed_byte_seconds for order, setting in needed.items()
-    }
-    results = [Result(by_setting[id(setting)], ceilings[setting.order]) for setting in asked]
-    return Replay(opened, results, _fidelity(opened, by_setting[id(asked[0])]))
+    bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
+    ceilings = dict(zip(needed, bounds, strict=True))
+    results = [Result(run, ceilings[run.setting.order]) for run in runs[: len(asked)]]
+    return Replay(opened, results, _fidelity(opened, runs[0]))
 
 
 def run(

@@ -143,7 +143,9 @@ def run_all(
     options: Options,
     tell: Callable[[int], None] = lambda _rows: None,
 ) -> list[Run]:
-    """Replay a trace under all settings in one pass; `tell` hears of the events done.
+    """Replay a trace under all settings in one pass; a run for each, in their order.
+
+    `tell` hears of the events done.
 
     Raises:
         Fault: when the trace cannot be replayed.
@@ -169,8 +171,9 @@ def run_all(
         tell(rows)
     for group in groups.values():
         group.finish()
-    return [
-        Run(setting, schedule, groups[order])
+    runs = {
+        id(setting): Run(setting, schedule, groups[order])
         for order, chosen in by_order.items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
-    ]
+    }
+    return [runs[id(setting)] for setting in settings]

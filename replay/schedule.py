@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 DONE, LOG_FULL = 0, 1
+EVENT, COUNT = 0, 1  # cursors into the two streams of a stretch
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
@@ -150,14 +151,14 @@ def _complete(s: State) -> None:
 @compiled(nb.void(STATE, COUNTS, nb.int64[::1], nb.int64))
 def _see_counts(s: State, counts: Records, cursors: Words, until_ns: Int) -> None:
     """Take in zone counts up to an instant; one shows once its millisecond is over (`read_counts`)."""
-    while cursors[1] < len(counts) and counts[cursors[1]].ts_ns <= until_ns:
-        count = counts[cursors[1]]
+    while cursors[COUNT] < len(counts) and counts[cursors[COUNT]].ts_ns <= until_ns:
+        count = counts[cursors[COUNT]]
         zone = s.zones[count.zone]
         if count.ts_ns // MS != zone.latest_ms:
             zone.free = zone.latest_free
             zone.latest_ms = count.ts_ns // MS
         zone.latest_free = count.free
-        cursors[1] += 1
+        cursors[COUNT] += 1
 
 
 @compiled(nb.boolean(STATE), inline=True)
@@ -198,11 +199,11 @@ def _advance(
         if not _sweep(s):
             return LOG_FULL
         due_ns = device.done_ns if device.busy else memory[DEADLINE]
-        while cursors[0] < len(events) and events[cursors[0]].ts_ns <= due_ns:
+        while cursors[EVENT] < len(events) and events[cursors[EVENT]].ts_ns <= due_ns:
             if s.shape[LOGGING] and not _has_room(s):
                 return LOG_FULL
-            _apply(s, memory, arrive, events, cursors[0])
-            cursors[0] += 1
+            _apply(s, memory, arrive, events, cursors[EVENT])
+            cursors[EVENT] += 1
             if not device.busy:
                 due_ns = memory[DEADLINE]
         _see_counts(s, counts, cursors, due_ns)

@@ -1,6 +1,7 @@
 """One recording from start to stop: attach, snapshot, drain, segment, snapshot, detach."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -164,19 +165,18 @@ class Recorder:
 
     def _take_snapshot(self, name: str, tell: Callable[[Progress], None]) -> None:
         """Take a snapshot on the other thread while draining goes on here."""
-        done = False
+        done = threading.Event()
 
         def job() -> None:
-            nonlocal done
             taken, runs = snapshot.take(name, self.manifest.guest.pageblock_order)
             self._writer.write_frames(name, runs)
             self._snapshots.append(taken)
             # On disk at once: a recording that is killed keeps its start.
             self._writer.write_manifest(self._manifest_now("recording", None))
-            done = True
+            done.set()
 
         self._segmenter.submit(job)
-        while not done and self._alive:
+        while not done.is_set() and self._alive:
             self._turn(tell, f"{name} snapshot")
 
     def _manifest_now(self, status: str, ended_by: str | None) -> Manifest:
