@@ -32,19 +32,15 @@ def parse_zoneinfo(text: str) -> list[Zone]:
         head = _ZONE_HEAD.match(block)
         if head is None:
             continue
-        values = {
-            "boost": 0,
-            "start_pfn": 0,
-        }  # `boost` is absent before 5.10's watermark boosting line
+        values: dict[str, int] = {}
         for line in block.splitlines():
             # The per-CPU part repeats `high:`; its fields end with a colon and do not match here.
             if match := _ZONE_FIELD.match(line):
                 values.setdefault(match[1], int(match[2]))
-                if match[1] == "boost":
-                    values["boost"] = int(match[2])
             elif match := _START_PFN.match(line):
                 values["start_pfn"] = int(match[1])
         if values.get("managed"):
+            values = {"boost": 0, "start_pfn": 0} | values  # older kernels show no boost
             zones.append(Zone(node=int(head[1]), name=head[2], **values))
     return zones
 

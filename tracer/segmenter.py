@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Far longer than two CPUs' records can swap: both are reserved with interrupts off.
 HOLD_BACK_NS = 20_000_000
 MAX_WAITING_ROWS = 16_000_000
-_OP_SHIFT = np.uint64(56)
 
 
 class Segmenter:
@@ -39,7 +38,6 @@ class Segmenter:
     def __init__(self, writer: TraceWriter) -> None:
         self.failure: Exception | None = None
         self.stored = np.zeros(len(Op) + 1, np.int64)
-        self.dropped = np.zeros(len(Op) + 1, np.int64)
         self.late = 0
         self._writer = writer
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
@@ -54,11 +52,9 @@ class Segmenter:
         self._jobs.put(job)
 
     def segment(self, parts: "list[Records]", probes: list[Probe], *, final: bool = False) -> None:
-        """Close a segment of these records. When too many wait, they are dropped and counted."""
+        """Close a segment of these records. When too many wait they are dropped: not stored, so lost."""
         rows = sum(len(part) for part in parts)
         if self._waiting_rows + rows > MAX_WAITING_ROWS:
-            for part in parts:
-                self.dropped += np.bincount(part[:, 1] >> _OP_SHIFT, minlength=len(self.dropped))
             return
         self._waiting_rows += rows
         self._jobs.put(lambda: self._write(parts, probes, rows, final=final))

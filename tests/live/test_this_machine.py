@@ -4,8 +4,6 @@ import gzip
 import re
 from pathlib import Path
 
-import pytest
-
 from replay.buddy.frames import Frames, free_blocks
 from replay.geometry import Geometry
 from tracer import FrameState, Snapshot, snapshot
@@ -23,11 +21,13 @@ def test_orders_are_the_kernels(live: None) -> None:
     assert guest.pageblock_order <= guest.max_order
 
 
-@pytest.mark.skipif(not CONFIG.exists(), reason="this kernel does not show its configuration")
-def test_hz_is_the_configured_one() -> None:
-    match = re.search(rb"^CONFIG_HZ=(\d+)$", gzip.decompress(CONFIG.read_bytes()), re.MULTILINE)
-    assert match is not None
-    assert read_guest().hz == int(match[1])
+def test_hz_is_the_configured_one_where_the_kernel_shows_it() -> None:
+    hz = read_guest().hz
+    assert hz in {None, 100, 250, 300, 1000}
+    if CONFIG.exists():
+        match = re.search(rb"^CONFIG_HZ=(\d+)$", gzip.decompress(CONFIG.read_bytes()), re.MULTILINE)
+        assert match is not None
+        assert hz == int(match[1])
 
 
 def test_zones_manage_no_more_than_is_present() -> None:
