@@ -72,8 +72,8 @@ def record(
     """Record page alloc/free events of this live guest until COMMAND ends, --duration or Ctrl-C."""
     # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-    from tracer.command import Command, StopSignals
-    from tracer.recorder import Recorder, Settings
+    from tracer.recording.command import Command, StopSignals
+    from tracer.recording.recorder import Recorder, Settings
 
     settings = Settings(
         duration_ns=None if duration is None else duration_ns(duration),

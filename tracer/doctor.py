@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer.faults import Fault, environment
+from tracer.guest.procfs import PROC, SYS, read_reporting
 from tracer.probes import library
 from tracer.probes.kernel import KernelProbes, kernel_headers
 from tracer.probes.program import BUDDY_LAYER, REQUIRED, available
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
-from tracer.procfs import PROC, SYS, read_reporting
 
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
 

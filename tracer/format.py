@@ -37,7 +37,11 @@ class Op(IntEnum):
     NOTIFY = 10  # __page_reporting_notify
     PASS_START = 11  # page_reporting_process, entry
     PASS_END = 12  # page_reporting_process, return
-    REPORT = 13  # one block of one report call
+    REPORT = 13  # one report call of the guest's own reporting
+    # Told apart from 8 and 9 when they are recorded, because an op alone decides what an event means.
+    REPORTING_ISOLATE = 14  # __isolate_free_page by the guest's own reporting
+    REPORTING_PUT_BACK = 15  # __putback_isolated_page by the guest's own reporting
+    BUDDY_FREE = 16  # __free_one_page, but not from inside __putback_isolated_page
 
 
 class FrameState(IntEnum):
@@ -47,6 +51,7 @@ class FrameState(IntEnum):
     BUDDY = 1
     LIMBO = 2  # managed, but neither owned nor in the buddy: on a pcp list, or isolated
     ABSENT = 3  # a hole, reserved, or not managed yet
+    UNKNOWN = 4  # nothing was read: an imported trace; known from its first event on
 
 
 # Columns of events/*.parquet, in file order: name -> Arrow type name.
@@ -59,6 +64,8 @@ EVENT_COLUMNS = {
     "cpu": "uint16",
     "aux": "uint64",
 }
+# Recorded only when asked for, since a trace is meant to be shared; 0 where an op has none.
+OPTIONAL_COLUMNS = {"pid": "uint32", "gfp": "uint32"}
 # A snapshot is read in aligned chunks of this many frames (0.3 ms each); runs do not cross them.
 CHUNK_FRAMES = 4096
 # Columns of frames/*.parquet: runs of equal state inside one chunk.
@@ -69,6 +76,49 @@ FRAME_COLUMNS = {
     "reported_head": "bool",
     "read_begin_ns": "int64",
     "read_ts_ns": "int64",
+}
+# Columns of frames/NAME-lists.parquet: the free lists from head to tail, where they could be read.
+LIST_COLUMNS = {
+    "zone": "uint8",  # index into the snapshot's zones
+    "order": "uint8",
+    "migratetype": "int8",
+    "position": "uint32",  # 0 is the head
+    "pfn": "uint64",
+    "read_begin_ns": "int64",
+    "read_ts_ns": "int64",
+}
+# Columns of samples/*.parquet: one row per zone and second. What the guest counts as a whole
+# (from nr_file_pages on) stands in each of the rows of one second. Frames, unless a name says else.
+SAMPLE_COLUMNS = {
+    "read_begin_ns": "int64",
+    "read_end_ns": "int64",
+    "zone": "uint8",  # index into the manifest's zones
+    "free_blocks": "list<uint32>",  # by order, as /proc/buddyinfo
+    "managed": "int64",
+    "free": "int64",
+    "pcp": "int64",
+    "min": "int64",
+    "low": "int64",
+    "high": "int64",
+    "boost": "int64",
+    "nr_file_pages": "int64",
+    "nr_anon_pages": "int64",
+    "nr_slab_reclaimable": "int64",
+    "nr_slab_unreclaimable": "int64",
+    "compact_stall": "int64",
+    "compact_success": "int64",
+    "compact_isolated": "int64",
+    "lost_events": "int64",  # so far
+}
+# Columns of counters/*.parquet: so far, each second, per probe and CPU; rows only where hits grew.
+COUNTER_COLUMNS = {
+    "ts_ns": "int64",
+    "op": "uint8",
+    "cpu": "uint16",
+    "hits": "int64",
+    "ring_full": "int64",
+    "filtered": "int64",
+    "dropped": "int64",
 }
 
 
@@ -114,6 +164,7 @@ class Snapshot:
     end_ns: int
     zones: list[Zone]
     buddyinfo: list[BuddyInfo]
+    lists: bool = False  # frames/NAME-lists.parquet is there
 
 
 @dataclass(frozen=True)
@@ -155,12 +206,32 @@ class Probe:
     """One probe and its loss equation: hits = kept + lost + filtered."""
 
     name: str
-    kind: str  # tracepoint, kprobe, fentry
+    kind: str  # tracepoint, raw_tracepoint, kprobe, fentry; imported
     op: int
     hits: int = 0
     kept: int = 0
-    lost: int = 0  # the ring was full, or the recorder ended before the event was stored
+    lost: int = 0  # the ring was full, `dropped`, `skipped`, or the recorder ended before it was stored
     filtered: int = 0
+    dropped: int = 0  # of the lost: the encoder's queue was full
+    skipped: int | None = None  # of the lost: a program was running on that CPU; None: cannot be known
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Events known to be missing, and between which instants they happened."""
+
+    begin_ns: int
+    end_ns: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the probes were told to leave out, in the kernel. None: everything is kept."""
+
+    orders: list[int] | None = None  # [least, most]
+    pfns: list[int] | None = None  # [first, end)
+    zones: list[str] | None = None  # by name
 
 
 @dataclass(frozen=True)
@@ -173,14 +244,18 @@ class Manifest:
     guest: Guest
     zones: list[Zone]
     reporting: Reporting
-    clock: Clock
-    layers: list[str]
-    rung: str
+    clock: Clock | None  # None: ts_ns has another origin than CLOCK_MONOTONIC (imported)
+    layers: list[str]  # buddy, frame, owner (imported: only who owns a page is known)
+    rung: str  # tracepoints, kprobes, fentry; imported
     probes: list[Probe]
     command_line: list[str]
     snapshots: list[Snapshot] = field(default_factory=list)
     late_events: int = 0  # stored after a later one had been: their ts_ns goes back
     ended_by: str | None = None
+    rung_reason: str | None = None  # why no higher rung was taken
+    filters: Filters | None = None
+    discarded_events: int = 0  # stored, and removed again by --keep
+    notes: list[str] = field(default_factory=list)  # what is unknown about this trace, a line each
 
     @property
     def lost(self) -> int:
@@ -193,8 +268,18 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A closed file that belongs to a segment."""
+
+    file: str
+    rows: int
+    size_bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True)
 class Segment:
-    """One line of segments.jsonl: a closed file of events."""
+    """One line of segments.jsonl: a closed file of events, and what was seen beside them."""
 
     file: str
     rows: int
@@ -203,6 +288,9 @@ class Segment:
     size_bytes: int
     checksum: str
     probes: list[Probe]  # the counters when the segment was closed
+    losses: list[Loss] = field(default_factory=list)
+    samples: Part | None = None
+    counters: Part | None = None
 
 
 def check_values(manifest: Manifest) -> None:
@@ -211,7 +299,7 @@ def check_values(manifest: Manifest) -> None:
     Raises:
         Fault: naming the value.
     """
-    guest, start = manifest.guest, manifest.snapshot("start")
+    guest, start = manifest.guest, (manifest.snapshots[0] if manifest.snapshots else None)
     zones = manifest.zones + (start.zones if start else [])
     limits = {
         "format": (manifest.format, 1, FORMAT_VERSION),

@@ -16,18 +16,24 @@ import pyarrow.parquet as pq
 
 from tracer.faults import Fault
 from tracer.format import (
+    COUNTER_COLUMNS,
     EVENT_COLUMNS,
     FORMAT_VERSION,
     FRAME_COLUMNS,
+    LIST_COLUMNS,
     MANIFEST,
+    SAMPLE_COLUMNS,
     SEGMENTS,
+    Loss,
     Manifest,
+    Part,
     Segment,
+    Snapshot,
     Zone,
     check_values,
     from_json,
 )
-from tracer.writer import checksum, is_being_recorded
+from tracer.writer import arrow_schema, arrow_type, checksum, is_being_recorded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,7 +136,7 @@ class Trace:
     def _missing(self) -> Iterator[str]:
         for segment in self.segments:
             self._check_file(segment)
-        kept = sum(probe.kept for probe in self.manifest.probes)
+        kept = sum(probe.kept for probe in self.manifest.probes) - self.manifest.discarded_events
         if self.manifest.status == "complete" and self.rows != kept:
             yield f"{SEGMENTS} lists {self.rows} events, {kept} were recorded: lines of it are gone"
         lost = self.manifest.lost
@@ -171,10 +177,30 @@ class Trace:
         return self.manifest.status == "complete" and not self.warnings
 
     @property
+    def start(self) -> Snapshot | None:
+        """The snapshot at which the trace begins; None for an imported trace, which has none."""
+        shots = self.manifest.snapshots
+        return shots[0] if shots and shots[0].name != "end" else None
+
+    @property
+    def resyncs(self) -> list[Snapshot]:
+        """Snapshots taken in between, after a loss or because --resync asked for them, in order."""
+        return [shot for shot in self.manifest.snapshots[1:] if shot.name != "end"]
+
+    @property
+    def losses(self) -> list[Loss]:
+        """When events were lost, in order."""
+        return [loss for segment in self.segments for loss in segment.losses]
+
+    @property
+    def owners_only(self) -> bool:
+        """Only who owns a page is known, not when it leaves or enters the buddy (frame layer alone)."""
+        return "buddy" not in self.manifest.layers
+
+    @property
     def zones(self) -> list[Zone]:
         """The zones: of the start snapshot when there is one."""
-        start = self.manifest.snapshot("start")
-        return start.zones if start else self.manifest.zones
+        return self.start.zones if self.start else self.manifest.zones
 
     @property
     def rows(self) -> int:
@@ -191,17 +217,18 @@ class Trace:
         """First and last instant the trace tells of: end of the start snapshot to the last event or
         the end snapshot. Equal when it tells of nothing.
         """
-        start, end = self.manifest.snapshot("start"), self.manifest.snapshot("end")
+        start, end = self.start, self.manifest.snapshot("end")
         first = start.end_ns if start else self.segments[0].first_ts_ns if self.segments else 0
         last = max([s.last_ts_ns for s in self.segments] + ([end.begin_ns] if end else []) + [first])
         return first, last
 
-    def frames(self, name: str = "start") -> pa.Table:
-        """Frame runs of a snapshot (`FRAME_COLUMNS`).
+    def frames(self, name: str | None = None) -> pa.Table:
+        """Frame runs of a snapshot (`FRAME_COLUMNS`); without a name, of the first one.
 
         Raises:
             Fault: when the trace has no such snapshot, or its file is damaged.
         """
+        name = name or (self.start.name if self.start else "start")
         if self.manifest.snapshot(name) is None:
             raise Fault(
                 f"the trace {self.path} has no {name} snapshot",
@@ -209,12 +236,46 @@ class Trace:
                 + (", ".join(shot.name for shot in self.manifest.snapshots) or "none"),
                 "record it again and let it end by itself, by --duration or by Ctrl-C",
             )
-        path = self._inside(f"frames/{name}.parquet")
+        return self._table(f"frames/{name}.parquet", FRAME_COLUMNS)
+
+    def lists(self, name: str) -> pa.Table | None:
+        """The free lists read with a snapshot (`LIST_COLUMNS`), or None where they could not be read.
+
+        Raises:
+            Fault: when their file is damaged.
+        """
+        shot = self.manifest.snapshot(name)
+        return self._table(f"frames/{name}-lists.parquet", LIST_COLUMNS) if shot and shot.lists else None
+
+    @property
+    def samples(self) -> pa.Table:
+        """The kernel's own view, second by second (`SAMPLE_COLUMNS`).
+
+        Raises:
+            Fault: naming the file, when one cannot be read.
+        """
+        return self._parts([segment.samples for segment in self.segments], SAMPLE_COLUMNS)
+
+    @property
+    def counters(self) -> pa.Table:
+        """Hits and losses so far, second by second, per probe and CPU (`COUNTER_COLUMNS`).
+
+        Raises:
+            Fault: naming the file, when one cannot be read.
+        """
+        return self._parts([segment.counters for segment in self.segments], COUNTER_COLUMNS)
+
+    def _parts(self, parts: list[Part | None], columns: dict[str, str]) -> pa.Table:
+        tables = [self._table(part.file, columns) for part in parts if part]
+        return pa.concat_tables([arrow_schema(columns).empty_table(), *tables])
+
+    def _table(self, name: str, columns: dict[str, str]) -> pa.Table:
+        path = self._inside(name)
         table: pa.Table = self._checked(lambda: pq.read_table(path, page_checksum_verification=True), path)
-        self._check_columns(table.schema, FRAME_COLUMNS, path)
+        self._check_columns(table.schema, columns, path)
         if any(column.null_count for column in table.columns):
             raise self._damaged(path, "it has empty fields")
-        return table
+        return table.select(list(columns)).cast(arrow_schema(columns))
 
     @property
     def events(self) -> "pl.LazyFrame":
@@ -272,7 +333,7 @@ class Trace:
             if name not in schema.names:
                 raise self._damaged(path, f"it has no column {name}, only {', '.join(schema.names)}")
             found = schema.field(name).type
-            if found != pa.type_for_alias(kind):
+            if found != arrow_type(kind):
                 raise self._damaged(path, f"its column {name} is {found}, not {kind}")
 
     def _damaged(self, path: Path, how: str) -> Fault:

@@ -28,7 +28,21 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 1_000_000
 DELTA_COLUMNS = ("ts_ns", "pfn")
-EVENT_SCHEMA = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in EVENT_COLUMNS.items()])
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """The Arrow type of a column of `tracer.format`; `list<T>` is the only nested one."""
+    if kind.startswith("list<"):
+        return pa.list_(pa.type_for_alias(kind[5:-1]))
+    return pa.type_for_alias(kind)
+
+
+def arrow_schema(columns: dict[str, str]) -> pa.Schema:
+    """The Arrow schema of the columns of a kind of file."""
+    return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+
+
+EVENT_SCHEMA = arrow_schema(EVENT_COLUMNS)
 
 
 def checksum(path: Path) -> str:

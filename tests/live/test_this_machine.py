@@ -6,8 +6,9 @@ from pathlib import Path
 
 from replay.buddy.frames import Frames, free_blocks
 from replay.geometry import Geometry
-from tracer import FrameState, Snapshot, snapshot
-from tracer.procfs import read_buddyinfo, read_guest, read_zones
+from tracer import FrameState, Snapshot
+from tracer.guest import snapshot
+from tracer.guest.procfs import read_buddyinfo, read_guest, read_zones
 
 CONFIG = Path("/proc/config.gz")
 

@@ -23,7 +23,7 @@ from tracer.format import (
     Snapshot,
     Zone,
 )
-from tracer.snapshot import RawFrames, runs_table
+from tracer.guest.snapshot import RawFrames, runs_table
 from tracer.writer import TraceWriter, checksum, index_line
 
 FRAMES = 8192  # the upper half is free at the start

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tracer.command import Command, CommandNotFound, StopSignals
 from tracer.faults import Fault
+from tracer.recording.command import Command, CommandNotFound, StopSignals
 
 
 def python(code, *, quiet=False) -> Any:
@@ -63,7 +63,7 @@ def test_ending_a_command_that_ended_keeps_its_code():
 
 
 def test_a_command_that_ignores_sigterm_is_killed(monkeypatch):
-    monkeypatch.setattr("tracer.command._GRACE_S", 0.2)
+    monkeypatch.setattr("tracer.recording.command._GRACE_S", 0.2)
     command = python(
         "import signal, time; signal.signal(15, signal.SIG_IGN); print(); time.sleep(60)", quiet=True
     )

@@ -5,7 +5,7 @@ import pytest
 
 from tracer.faults import ExitCode, Fault
 from tracer.format import Zone
-from tracer.procfs import (
+from tracer.guest.procfs import (
     hz_from_jiffies,
     parse_buddyinfo,
     parse_pagetypeinfo,

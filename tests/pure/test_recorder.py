@@ -11,11 +11,12 @@ import pytest
 
 from replay.main import run
 from tests.pure import small_traces
-from tracer import open_trace, recorder
-from tracer.command import StopSignals
+from tracer import open_trace
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import Op, Probe
-from tracer.recorder import Recorder, Settings
+from tracer.recording import recorder
+from tracer.recording.command import StopSignals
+from tracer.recording.recorder import Recorder, Settings
 from tracer.writer import TraceWriter
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
@@ -68,7 +69,7 @@ def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "KernelProbes", Probes)
     monkeypatch.setattr(recorder, "read_guest", lambda: small_traces.GUEST)
     monkeypatch.setattr(recorder, "read_zones", lambda: small_traces.ZONES)
-    monkeypatch.setattr("tracer.snapshot.take", taken)
+    monkeypatch.setattr("tracer.guest.snapshot.take", taken)
     monkeypatch.setattr(Probes, "alive", [])
 
 

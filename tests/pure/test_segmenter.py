@@ -8,7 +8,7 @@ import pytest
 from tests.pure import small_traces
 from tracer import open_trace
 from tracer.format import Op, Probe
-from tracer.segmenter import HOLD_BACK_NS, Segmenter, in_time_order
+from tracer.recording.segmenter import HOLD_BACK_NS, Segmenter, in_time_order
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -135,7 +135,7 @@ def test_rows_are_accounted_by_op(segmenter):
 
 
 def test_rows_that_pile_up_are_dropped_and_counted_as_lost(segmenter, shelf, monkeypatch):
-    monkeypatch.setattr("tracer.segmenter.MAX_WAITING_ROWS", 3)
+    monkeypatch.setattr("tracer.recording.segmenter.MAX_WAITING_ROWS", 3)
     writing = threading.Event()
     segmenter.submit(lambda: wait_for(writing))
     segmenter.segment([records(1, 2)], [])
@@ -149,7 +149,7 @@ def test_rows_that_pile_up_are_dropped_and_counted_as_lost(segmenter, shelf, mon
 
 
 def test_written_rows_make_room_for_new_ones(segmenter, shelf, monkeypatch):
-    monkeypatch.setattr("tracer.segmenter.MAX_WAITING_ROWS", 2)
+    monkeypatch.setattr("tracer.recording.segmenter.MAX_WAITING_ROWS", 2)
     for at in (0, 100, 200):
         done = threading.Event()
         segmenter.segment([records(at, at + 1)], [], final=True)
@@ -178,7 +178,7 @@ def test_jobs_run_after_the_segments_before_them(segmenter, shelf):
 
 
 def test_a_killed_recording_owns_up_to_the_rows_that_were_dropped(tmp_path, monkeypatch):
-    monkeypatch.setattr("tracer.segmenter.MAX_WAITING_ROWS", 3)
+    monkeypatch.setattr("tracer.recording.segmenter.MAX_WAITING_ROWS", 3)
     writer = small_traces.begin(tmp_path / "a.trace", [])
     segmenter = Segmenter(writer)
     busy = threading.Event()

@@ -5,7 +5,7 @@ import pytest
 
 from tracer.faults import ExitCode, Fault
 from tracer.format import CHUNK_FRAMES, FRAME_COLUMNS, FrameState, Zone
-from tracer.snapshot import (
+from tracer.guest.snapshot import (
     BLANK,
     BUDDY,
     REPORTED,
@@ -144,7 +144,7 @@ def naps(monkeypatch) -> Any:
         slept.append(seconds)
         todo.get(len(slept), lambda: None)()
 
-    monkeypatch.setattr("tracer.snapshot.time.sleep", sleep)
+    monkeypatch.setattr("tracer.guest.snapshot.time.sleep", sleep)
     todo["slept"] = slept
     return todo
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tracer.faults import environment
 from tracer.format import CHUNK_FRAMES, FrameState, Snapshot, Zone
-from tracer.procfs import PROC, read_buddyinfo, read_zones
+from tracer.guest.procfs import PROC, read_buddyinfo, read_zones
 
 if TYPE_CHECKING:
     from io import FileIO

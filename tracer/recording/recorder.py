@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracer import __version__, snapshot
-from tracer.command import Command, StopSignals
+from tracer import __version__
 from tracer.doctor import ensure_recordable
 from tracer.faults import Fault
 from tracer.format import FORMAT_VERSION, Clock, Manifest, Snapshot
+from tracer.guest import snapshot
+from tracer.guest.procfs import read_guest, read_reporting, read_zones
 from tracer.probes.kernel import KernelProbes
-from tracer.procfs import read_guest, read_reporting, read_zones
-from tracer.segmenter import Segmenter
+from tracer.recording.command import Command, StopSignals
+from tracer.recording.segmenter import Segmenter
 from tracer.writer import TraceWriter, check_output, output_fault
 
 if TYPE_CHECKING:

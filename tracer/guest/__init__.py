@@ -1,0 +1,1 @@
+"""What /proc and /sys say of the guest: its zones, its frames, its free lists, second by second."""

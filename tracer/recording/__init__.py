@@ -1,0 +1,1 @@
+"""One recording: from the attached probes to a trace on disk."""
