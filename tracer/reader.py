@@ -33,7 +33,8 @@ from tracer.format import (
     check_values,
     from_json,
 )
-from tracer.writer import arrow_schema, arrow_type, checksum, is_being_recorded
+from tracer.output import is_being_recorded
+from tracer.parquet import arrow_schema, arrow_type, checksum
 
 if TYPE_CHECKING:
     import polars as pl
