@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer.faults import Fault, environment
-from tracer.guest.procfs import PROC, SYS, read_reporting
+from tracer.guest.files import PROC
+from tracer.guest.procfs import SYS, read_reporting
 from tracer.probes import library
 from tracer.probes.kernel import KernelProbes, kernel_headers
 from tracer.probes.program import BUDDY_LAYER, REQUIRED, available

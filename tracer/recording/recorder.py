@@ -13,6 +13,7 @@ from tracer.doctor import ensure_recordable
 from tracer.faults import Fault
 from tracer.format import FORMAT_VERSION, Clock, Manifest, Snapshot
 from tracer.guest import snapshot
+from tracer.guest.files import GuestFiles
 from tracer.guest.procfs import read_guest, read_reporting, read_zones
 from tracer.probes.kernel import KernelProbes
 from tracer.recording.command import Command, StopSignals
@@ -64,13 +65,12 @@ class Recorder:
         check_output(path, force=settings.force)
         ensure_recordable()
         self.settings = settings
-        self._probes = KernelProbes(settings.ring_bytes)
-        try:
+        with contextlib.ExitStack() as undo:
+            self._files = undo.enter_context(GuestFiles())
+            self._probes = undo.enter_context(contextlib.closing(KernelProbes(settings.ring_bytes)))
             self.manifest = self._first_manifest(command_line)
             self._writer = TraceWriter(path, self.manifest, force=settings.force)
-        except BaseException:
-            self._probes.close()
-            raise
+            undo.pop_all()
         self._segmenter = Segmenter(self._writer)
         self._parts: list[NDArray[np.uint64]] = []
         self._rows = 0
@@ -84,8 +84,8 @@ class Recorder:
             format=FORMAT_VERSION,
             tool=f"pagetide {__version__}",
             status="recording",
-            guest=read_guest(),
-            zones=read_zones(),
+            guest=read_guest(self._files),
+            zones=read_zones(self._files),
             reporting=read_reporting(),
             clock=Clock(monotonic_ns=time.monotonic_ns(), wall_ns=time.time_ns()),
             layers=["buddy"],
@@ -103,7 +103,7 @@ class Recorder:
             Fault: when recording ended early because the trace could not be written; what was
                 written before is a trace.
         """
-        with contextlib.closing(self._probes), contextlib.ExitStack() as after:
+        with self._files, contextlib.closing(self._probes), contextlib.ExitStack() as after:
             self._take_snapshot("start", tell)
             if command is not None and self._alive and signals.received is None:
                 after.callback(command.stop)
@@ -169,7 +169,7 @@ class Recorder:
         done = threading.Event()
 
         def job() -> None:
-            taken, runs = snapshot.take(name, self.manifest.guest.pageblock_order)
+            taken, runs = snapshot.take(name, self._files, self.manifest.guest.pageblock_order)
             self._writer.write_frames(name, runs)
             self._snapshots.append(taken)
             # On disk at once: a recording that is killed keeps its start.
