@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from replay.buddy.ops import meaning_table
 from replay.device import Device
 from replay.engine import Group, Options
 from replay.geometry import Geometry
@@ -164,7 +165,8 @@ def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> G
     geometry = Geometry.of(case.guest, case.zones, how.order)
     setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
     options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
-    group = Group(case.guest, geometry, start_of(case, reported_heads), case.end_ns, [setting], options)
+    start = start_of(case, reported_heads)
+    group = Group(case.guest, meaning_table(case.guest), geometry, start, case.end_ns, [setting], options)
     for at in range(0, len(case.events), batch):
         group.feed(columns(case.events[at : at + batch]))
     group.finish()
