@@ -11,7 +11,8 @@ from tracer.faults import Fault, environment
 from tracer.guest.files import PROC
 from tracer.guest.procfs import SYS, read_reporting
 from tracer.probes import library, points
-from tracer.probes.kernel import KernelProbes, Wanted, kernel_headers
+from tracer.probes.attachment import Wanted, kernel_headers
+from tracer.probes.kernel import KernelProbes
 from tracer.probes.points import LAYERS
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
 
@@ -80,8 +81,7 @@ def _privileges(proc: Path = PROC) -> Check:
 
 def _bcc() -> Check:
     try:
-        origin = library.locate().origin
-        return Check("BCC", "ok", f"{library.load().__version__} at {origin}")
+        return Check("BCC", "ok", library.version())
     except Fault as fault:
         return Check("BCC", "missing", f"{fault.what}: {fault.how}", fault.fix)
 

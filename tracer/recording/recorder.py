@@ -13,7 +13,8 @@ from tracer.format import FORMAT_VERSION, Clock, Manifest, Zone
 from tracer.guest.files import GuestFiles
 from tracer.guest.procfs import read_guest, read_reporting, read_zones
 from tracer.output import check_output, output_fault
-from tracer.probes.kernel import KernelProbes, Wanted
+from tracer.probes.attachment import Wanted
+from tracer.probes.kernel import KernelProbes
 from tracer.probes.points import LAYERS
 from tracer.recording import priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
