@@ -18,10 +18,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracer.faults import Fault, environment
-from tracer.format import EVENT_COLUMNS, LOCK, MANIFEST, SEGMENTS, Manifest, Probe, Segment, to_json
+from tracer.format import (
+    EVENT_COLUMNS,
+    LOCK,
+    MANIFEST,
+    OPTIONAL_COLUMNS,
+    SEGMENTS,
+    Loss,
+    Manifest,
+    Probe,
+    Segment,
+    to_json,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -40,9 +51,6 @@ def arrow_type(kind: str) -> pa.DataType:
 def arrow_schema(columns: dict[str, str]) -> pa.Schema:
     """The Arrow schema of the columns of a kind of file."""
     return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
-
-
-EVENT_SCHEMA = arrow_schema(EVENT_COLUMNS)
 
 
 def checksum(path: Path) -> str:
@@ -194,9 +202,19 @@ class TraceWriter:
         """Write frames/NAME.parquet."""
         _write_parquet(runs, self.path / "frames" / f"{name}.parquet", ("pfn", "count"), self.level)
 
-    def write_segment(self, columns: "Mapping[str, NDArray[np.generic]]", probes: list[Probe]) -> None:
-        """Write one closed segment and its line. `columns`: `EVENT_COLUMNS`, time-ordered, not empty."""
-        table = pa.table(dict(columns), schema=EVENT_SCHEMA)
+    def write_segment(
+        self,
+        columns: "Mapping[str, NDArray[np.generic]]",
+        probes: list[Probe],
+        losses: "Iterable[Loss]" = (),
+    ) -> None:
+        """Write one closed segment and its line.
+
+        `columns`: `EVENT_COLUMNS` and those of `OPTIONAL_COLUMNS` that were asked for, time-ordered,
+        not empty.
+        """
+        optional = {name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in columns}
+        table = pa.table(dict(columns), schema=arrow_schema(EVENT_COLUMNS | optional))
         name = f"events/{len(self.segments):05d}.parquet"
         _write_parquet(table, self.path / name, DELTA_COLUMNS, self.level)
         ts_ns = columns["ts_ns"]
@@ -208,6 +226,7 @@ class TraceWriter:
             size_bytes=(self.path / name).stat().st_size,
             checksum=checksum(self.path / name),
             probes=probes,
+            losses=list(losses),
         )
         self._append(index_line(segment))
         self.segments.append(segment)
