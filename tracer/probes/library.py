@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tracer.faults import Fault, environment
+from tracer.faults import environment
 
 DIST_PACKAGES = Path("/usr/lib/python3/dist-packages")
 INSTALL = "as root: apt-get install python3-bpfcc"
