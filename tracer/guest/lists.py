@@ -1,0 +1,263 @@
+"""The order of the free lists, read from the kernel's memory while it works.
+
+Nothing can be locked from here, so each (zone, order) is walked between two looks at its list heads:
+if the heads and the count of free blocks did not change, every block pointed back at the one before it,
+was of the right order, and there were as many as counted, then that is the order there was.
+"""
+
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracer.format import LIST_COLUMNS, Zone
+from tracer.guest import kallsyms
+from tracer.guest.kcore import Kcore, Memory
+from tracer.probes.btf import BadTypes, Member, Types, load
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ATTEMPTS = 20
+_LIST_HEAD = 16  # two pointers: next, previous
+_NODES, _ONE_NODE, _PAGES = "node_data", "contig_page_data", "vmemmap_base"
+_NAME_BYTES = 16
+
+
+class NoLists(Exception):  # noqa: N818 - a fact of the kernel, told as a reason
+    """The lists cannot be read here, or did not stand still."""
+
+
+class _Moved(Exception):  # noqa: N818
+    """The list changed while it was walked."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in this kernel's structs, in bytes."""
+
+    zones: Member  # pglist_data.node_zones
+    zone_size: int
+    name: int  # zone.name, a pointer
+    areas: int  # zone.free_area
+    area_size: int
+    lists: Member  # free_area.free_list, one list_head per migratetype
+    count: int  # free_area.nr_free
+    page_size: int  # of struct page
+    links: int  # page.lru
+    order: int  # page.private: the order of a free block
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The struct page of frame pfn lies at `base` + pfn * `size`, modulo 2^64."""
+
+    base: int
+    size: int
+
+    def pfn(self, page: int) -> int:
+        """Frame of a page.
+
+        Raises:
+            _Moved: when no page starts there.
+        """
+        pfn, rest = divmod((page - self.base) % (1 << 64), self.size)
+        if rest:
+            raise _Moved
+        return pfn
+
+
+@dataclass(frozen=True)
+class Lists:
+    """All lists of one zone and order, each from head to tail."""
+
+    zone: int
+    order: int
+    blocks: list[list[int]]  # by migratetype, pfns
+    read_begin_ns: int
+    read_ts_ns: int
+
+
+def read_lists(zones: list[Zone], orders: range, pages: Pages | None = None) -> "pa.Table":
+    """The free lists of these orders, with the columns of LIST_COLUMNS.
+
+    `zones`: as the snapshot tells them, which the zone column counts. `pages`: as the probes found
+    it; without it the kernel's own variable is asked.
+
+    Raises:
+        NoLists: with the reason.
+    """
+    try:
+        symbols = kallsyms.read([_NODES, _ONE_NODE, _PAGES])
+        known = layout(load())
+        with Kcore() as memory:
+            addresses = {name: symbol.address for name, symbol in symbols.items()}
+            where = pages or _pages(memory, addresses, known)
+            return table(walk_all(memory, known, addresses, zones, orders, where))
+    except (OSError, BadTypes) as error:
+        raise NoLists(str(error)) from error
+
+
+def layout(types: Types) -> Layout:
+    """From the kernel's description of its types.
+
+    Raises:
+        BadTypes: naming what it does not describe.
+    """
+
+    def member(name: str, field: str) -> Member:
+        found = types.member(name, field)
+        if found is None:
+            raise BadTypes(f"BTF does not describe {name}.{field}")
+        return found
+
+    def size(name: str) -> int:
+        found = types.size(name)
+        if not found:
+            raise BadTypes(f"BTF does not describe struct {name}")
+        return found
+
+    return Layout(
+        zones=member("pglist_data", "node_zones"),
+        zone_size=size("zone"),
+        name=member("zone", "name").offset,
+        areas=member("zone", "free_area").offset,
+        area_size=size("free_area"),
+        lists=member("free_area", "free_list"),
+        count=member("free_area", "nr_free").offset,
+        page_size=size("page"),
+        links=member("page", "lru").offset,
+        order=member("page", "private").offset,
+    )
+
+
+def walk_all(
+    memory: Memory,
+    known: Layout,
+    symbols: dict[str, int],
+    zones: list[Zone],
+    orders: range,
+    pages: Pages,
+) -> Iterator[Lists]:
+    """Every zone and order, zones in the order given.
+
+    Raises:
+        NoLists: when a zone is not found, or a list does not stand still.
+        OSError: when memory cannot be read.
+    """
+    addresses = _zone_addresses(memory, known, symbols, {zone.node for zone in zones})
+    for index, zone in enumerate(zones):
+        address = addresses.get((zone.node, zone.name))
+        if address is None:
+            raise NoLists(f"node {zone.node} has no zone {zone.name} in the kernel's memory")
+        for order in orders:
+            yield _steady(memory, known, address, zone, index, order, pages)
+
+
+def _steady(
+    memory: Memory, known: Layout, address: int, zone: Zone, index: int, order: int, pages: Pages
+) -> Lists:
+    area = address + known.areas + order * known.area_size
+    for _ in range(ATTEMPTS):
+        begin = time.monotonic_ns()
+        try:
+            blocks = _walk(memory, known, area, zone, order, pages)
+        except _Moved:
+            continue
+        return Lists(index, order, blocks, begin, time.monotonic_ns())
+    raise NoLists(f"the free lists of zone {zone.name}, order {order}, changed in each of {ATTEMPTS} walks")
+
+
+def _walk(memory: Memory, known: Layout, area: int, zone: Zone, order: int, pages: Pages) -> list[list[int]]:
+    """Pfns by migratetype.
+
+    Raises:
+        _Moved: when anything does not fit together.
+    """
+    before = memory.read(area, known.area_size)
+    (count,) = struct.unpack_from("<Q", before, known.count)
+    blocks: list[list[int]] = []
+    for place in range(known.lists.offset, known.lists.offset + known.lists.size, _LIST_HEAD):
+        first, last = struct.unpack_from("<QQ", before, place)
+        left = count - sum(map(len, blocks))
+        blocks.append(list(_follow(memory, known, (area + place, first, last), zone, order, pages, left)))
+    if memory.read(area, known.area_size) != before or sum(map(len, blocks)) != count:
+        raise _Moved
+    return blocks
+
+
+def _follow(
+    memory: Memory,
+    known: Layout,
+    ends: tuple[int, int, int],
+    zone: Zone,
+    order: int,
+    pages: Pages,
+    most: int,
+) -> Iterator[int]:
+    """Pfns from head to tail. `ends`: address of the head, first link, last link."""
+    head, link, last = ends
+    previous = head
+    while link != head:
+        most -= 1
+        page = link - known.links
+        pfn = pages.pfn(page)
+        if most < 0 or not zone.start_pfn <= pfn < zone.end_pfn or pfn % (1 << order):
+            raise _Moved
+        data = memory.read(page, known.page_size)
+        following, back = struct.unpack_from("<QQ", data, known.links)
+        if back != previous or struct.unpack_from("<Q", data, known.order) != (order,):
+            raise _Moved
+        yield pfn
+        previous, link = link, following
+    if previous != last:
+        raise _Moved
+
+
+def _zone_addresses(
+    memory: Memory, known: Layout, symbols: dict[str, int], nodes: Iterable[int]
+) -> dict[tuple[int, str], int]:
+    """(node, name) -> where its struct zone lies."""
+    found = {}
+    for node in nodes:
+        start = _node(memory, symbols, node) + known.zones.offset
+        for address in range(start, start + known.zones.size, known.zone_size):
+            name = memory.read(_pointer(memory, address + known.name), _NAME_BYTES)
+            found[node, name.split(b"\0")[0].decode(errors="replace")] = address
+    return found
+
+
+def _node(memory: Memory, symbols: dict[str, int], node: int) -> int:
+    """Where a node's struct pglist_data lies: in a table of pointers, or alone in kernels for one node."""
+    if symbols.get(_NODES):
+        return _pointer(memory, symbols[_NODES] + 8 * node)
+    if symbols.get(_ONE_NODE):
+        return symbols[_ONE_NODE]
+    raise NoLists(f"/proc/kallsyms tells no address of {_NODES} or {_ONE_NODE}")
+
+
+def _pages(memory: Memory, symbols: dict[str, int], known: Layout) -> Pages:
+    if not symbols.get(_PAGES):
+        raise NoLists(f"/proc/kallsyms tells no address of {_PAGES}")
+    return Pages(_pointer(memory, symbols[_PAGES]), known.page_size)
+
+
+def _pointer(memory: Memory, address: int) -> int:
+    (value,) = struct.unpack("<Q", memory.read(address, 8))
+    return int(value)
+
+
+def table(lists: Iterable[Lists]) -> "pa.Table":
+    """One row per block, with the columns of LIST_COLUMNS."""
+    import pyarrow as pa
+
+    rows = [
+        (one.zone, one.order, kind, position, pfn, one.read_begin_ns, one.read_ts_ns)
+        for one in lists
+        for kind, blocks in enumerate(one.blocks)
+        for position, pfn in enumerate(blocks)
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(LIST_COLUMNS)
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in LIST_COLUMNS.items()])
+    return pa.table([list(column) for column in columns], schema=schema)
