@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tracer.faults import ExitCode, Fault
+from tracer.faults import ExitCode
 from tracer.format import Manifest, to_json
-from tracer.units import duration_ns, human_bytes, size_bytes
+from tracer.units import human_bytes
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
@@ -59,60 +58,103 @@ def record(
     ] = None,
     *,
     duration: Annotated[
-        str | None, typer.Option(help="Stop after this long, like 30s (COMMAND itself is ended too).")
+        str | None,
+        typer.Option(
+            "--duration",
+            "--max-duration",
+            help="Stop after this long, like 30s; COMMAND is ended too.",
+        ),
     ] = None,
+    layer: Annotated[
+        str,
+        typer.Option(help="buddy: what enters and leaves the free lists; frame: who owns a page; both."),
+    ] = "buddy",
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
     ring: Annotated[str, typer.Option(help="Size of the ring the kernel writes into.")] = "64MiB",
+    resync: Annotated[
+        str | None, typer.Option(help="Read the state of all frames again this often; after a loss anyway.")
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Keep the last 30m, say, and remove what is older as it goes.")
+    ] = None,
+    max_size: Annotated[str | None, typer.Option(help="Stop before the trace is larger, like 2GiB.")] = None,
+    min_free: Annotated[str, typer.Option(help="Stop when less is left on the disk.")] = "64MiB",
+    orders: Annotated[
+        str | None, typer.Option(help="Keep only these orders, like 9-10; others are counted, in the kernel.")
+    ] = None,
+    zones: Annotated[str | None, typer.Option(help="Keep only these zones, like Normal,DMA32.")] = None,
+    pfns: Annotated[
+        str | None, typer.Option(help="Keep only these page frames, like 0x100000-0x200000.")
+    ] = None,
+    with_pid: Annotated[
+        bool, typer.Option("--with-pid", help="Frame layer: record whose process it is. Not for sharing.")
+    ] = False,
+    with_gfp: Annotated[bool, typer.Option("--with-gfp", help="Frame layer: record the GFP flags.")] = False,
+    mode: Annotated[str, typer.Option(help="Permissions of the trace's files.")] = "0600",
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Exit 0 even if events were lost.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Record page alloc/free events of this live guest until COMMAND ends, --duration or Ctrl-C."""
+    """Record page alloc/free events of this live guest until COMMAND ends, a bound is reached or Ctrl-C.
+
+    After it has attached its probes it gives up root: under sudo the trace is the invoking user's.
+    """
     # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-    from tracer.recording.command import Command, StopSignals
-    from tracer.recording.recorder import Recorder, Settings
+    from tracer.options import Asked, settings_of
+    from tracer.recording.command import Command
 
-    settings = Settings(
-        duration_ns=None if duration is None else duration_ns(duration),
-        segment_ns=_segment_ns(segment),
-        ring_bytes=_ring_bytes(ring),
-        force=force,
+    asked = Asked(
+        duration=duration,
+        layer=layer,
+        segment=segment,
+        ring=ring,
+        resync=resync,
+        keep=keep,
+        max_size=max_size,
+        min_free=min_free,
+        orders=orders,
+        zones=zones,
+        pfns=pfns,
+        with_pid=with_pid,
+        with_gfp=with_gfp,
+        mode=mode,
     )
+    settings = settings_of(asked, force=force)
     traced = Command(command, quiet_stdout=as_json) if command else None
-    # A trace is made to be shared: of paths the last part, of COMMAND no arguments.
-    shareable = ["pagetide", "record", out.name, "--segment", segment, "--ring", ring]
-    shareable += ["--duration", duration] if duration is not None else []
-    shareable += ["--", Path(command[0]).name] if command else []
+    try:
+        _record(out, settings, asked.shareable(out, command), traced, as_json=as_json, allow_loss=allow_loss)
+    finally:
+        if traced is not None:
+            traced.close()
+
+
+def _record(
+    out: Path,
+    settings: Any,  # noqa: ANN401 - recording.Settings and Command, imported lazily
+    command_line: list[str],
+    traced: Any,  # noqa: ANN401
+    *,
+    as_json: bool,
+    allow_loss: bool,
+) -> None:
+    from tracer.recording.command import StopSignals
+    from tracer.recording.recorder import Recorder, disk_too_full
+
     with StopSignals() as signals, _status_line() as tell:
-        recorder = Recorder(out, settings, shareable)
+        recorder = Recorder(out, settings, command_line)
+        warn(f"recording {out}: {recorder.cost}")
         manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
-        warn(f"{shlex.join(command or [])} exited with {traced.exit_status}; the trace is kept")
+        warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
         raise typer.Exit(traced.exit_status)
+    if manifest.ended_by == "disk":
+        raise disk_too_full(out, settings.min_free_bytes)
     if manifest.lost and not allow_loss:
         raise typer.Exit(ExitCode.LOSSY)
-
-
-def _segment_ns(text: str) -> int:
-    value = duration_ns(text)
-    if value < 100_000_000:
-        raise Fault(f"--segment {text} is too short", "each segment is a file", "100ms or more")
-    return value
-
-
-def _ring_bytes(text: str) -> int:
-    value = size_bytes(text)
-    if not 4096 <= value <= 1 << 30 or value & (value - 1):
-        raise Fault(
-            f"--ring {text} is not possible",
-            "a BPF ring is a power of two, from one page to 1GiB",
-            "64MiB is a good size",
-        )
-    return value
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer.faults import Fault, environment
-from tracer.guest.procfs import PROC, SYS, read_reporting
-from tracer.probes import library
-from tracer.probes.kernel import KernelProbes, kernel_headers
-from tracer.probes.program import BUDDY_LAYER, REQUIRED, available
+from tracer.guest.files import PROC
+from tracer.guest.procfs import SYS, read_reporting
+from tracer.probes import library, points
+from tracer.probes.kernel import KernelProbes, Wanted, kernel_headers
+from tracer.probes.points import LAYERS
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
 
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
@@ -89,12 +90,12 @@ def _tracepoints() -> Check:
     if not is_mounted():
         how = f"tracefs is not mounted at {TRACEFS}, or not readable"
         return Check("tracepoints", "missing", how, MOUNT_COMMAND)
-    have = available()
-    lacking = [p for p in BUDDY_LAYER if p not in have]
-    names = ", ".join(p.name for p in lacking)
-    if any(p.op in REQUIRED for p in lacking):
-        return Check("tracepoints", "missing", f"tracefs has no {names}", "use a kernel with CONFIG_TRACING")
-    how = f"{len(have)} of {len(BUDDY_LAYER)}" + (f"; recorded without {names}" if names else "")
+    if required := points.missing(LAYERS["both"]):
+        how = f"tracefs has no {', '.join(required)}"
+        return Check("tracepoints", "missing", how, "use a kernel with CONFIG_TRACING")
+    have = points.available(points.TRACEPOINTS)
+    names = ", ".join(p.name for p in points.TRACEPOINTS if p not in have)
+    how = f"{len(have)} of {len(points.TRACEPOINTS)}" + (f"; recorded without {names}" if names else "")
     return Check("tracepoints", "ok", how)
 
 
@@ -109,7 +110,7 @@ def _kpageflags(proc: Path = PROC) -> Check:
 
 def _load() -> Check:
     try:
-        KernelProbes(1 << 20).close()
+        KernelProbes(Wanted("both", 1 << 20)).close()
     except Fault as fault:
         return Check("BPF programs", "missing", fault.how, fault.fix)
     return Check("BPF programs", "ok", "compiled, loaded and attached")

@@ -118,7 +118,6 @@ COUNTER_COLUMNS = {
     "hits": "int64",
     "ring_full": "int64",
     "filtered": "int64",
-    "dropped": "int64",
 }
 
 
@@ -210,9 +209,8 @@ class Probe:
     op: int
     hits: int = 0
     kept: int = 0
-    lost: int = 0  # the ring was full, `dropped`, `skipped`, or the recorder ended before it was stored
+    lost: int = 0  # the ring was full, or `skipped`, or the recorder ended before it was stored
     filtered: int = 0
-    dropped: int = 0  # of the lost: the encoder's queue was full
     skipped: int | None = None  # of the lost: a program was running on that CPU; None: cannot be known
 
 

@@ -4,213 +4,177 @@ A segment counts once its line is in segments.jsonl; what has no line is not par
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import shlex
-import shutil
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tracer.faults import Fault, environment
-from tracer.format import EVENT_COLUMNS, LOCK, MANIFEST, SEGMENTS, Manifest, Probe, Segment, to_json
+from tracer.folder import Folder
+from tracer.format import (
+    LOCK,
+    MANIFEST,
+    SEGMENTS,
+    Loss,
+    Manifest,
+    Part,
+    Probe,
+    Segment,
+    to_json,
+)
+from tracer.output import check_output, output_fault, put_in_place, remove_tree
+from tracer.parquet import PartFile, event_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
-ROW_GROUP_ROWS = 1_000_000
-DELTA_COLUMNS = ("ts_ns", "pfn")
-
-
-def arrow_type(kind: str) -> pa.DataType:
-    """The Arrow type of a column of `tracer.format`; `list<T>` is the only nested one."""
-    if kind.startswith("list<"):
-        return pa.list_(pa.type_for_alias(kind[5:-1]))
-    return pa.type_for_alias(kind)
-
-
-def arrow_schema(columns: dict[str, str]) -> pa.Schema:
-    """The Arrow schema of the columns of a kind of file."""
-    return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
-
-
-EVENT_SCHEMA = arrow_schema(EVENT_COLUMNS)
-
-
-def checksum(path: Path) -> str:
-    """blake2b-128 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _write_parquet(table: pa.Table, path: Path, delta: tuple[str, ...], level: int) -> None:
-    """Write aside, sync, rename; nothing is left behind when it fails."""
-    aside = path.with_name(f".{path.name}.tmp")
-    others = [name for name in table.column_names if name not in delta]
-    try:
-        pq.write_table(
-            table,
-            aside,
-            compression="zstd",
-            compression_level=level,
-            use_dictionary=others,
-            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
-            row_group_size=ROW_GROUP_ROWS,
-            write_page_checksum=True,
-            store_schema=False,
-        )
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.rename(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file aside and rename it."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with aside.open("w") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def is_being_recorded(path: Path) -> bool:
-    """Does a living recorder hold this trace?"""
-    try:
-        with (path / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse an output that exists or cannot be made, before anything else is done.
-
-    Raises:
-        Fault: saying which and why.
-    """
-    if path.suffix != ".trace":
-        raise Fault(
-            f"a trace is a folder NAME.trace, not {path.name}",
-            "the name has another ending",
-            f"write {path.name}.trace",
-        )
-    try:
-        path.exists()
-    except OSError as error:
-        raise output_fault(path, error) from error
-    if path.is_symlink():
-        raise Fault(f"{path} is a link", "a trace is never written through one", "name the folder itself")
-    if path.exists() and not force:
-        raise Fault(
-            f"{path} exists already",
-            "nothing is overwritten unasked",
-            "name another, or add --force",
-        )
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise Fault(
-            f"{path} is not a trace: --force replaces traces only",
-            f"it has no {MANIFEST}",
-            "name another output",
-        )
-    if is_being_recorded(path):
-        raise Fault(
-            f"{path} is being recorded", "its recorder holds its lock", "end that one, or name another"
-        )
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        fix = f"mkdir -p {shlex.quote(str(parent))}"
-        raise Fault(f"there is no folder {parent}", "it does not exist", fix)
-    if not os.access(parent, os.W_OK):
-        raise environment(
-            f"{parent} is not writable",
-            "the kernel says so (access(2))",
-            "name another output folder",
-        )
+KINDS = ("events", "frames", "samples", "counters")
 
 
 class TraceWriter:
-    """An open recording on disk: segments, snapshots, and a manifest at start and end.
+    """An open trace on disk: segments, snapshots, and a manifest at start and end.
 
     It is made aside and put in its place once it has a manifest, so that a failure costs nothing.
+    Its methods may be called from several threads.
+
+    Attributes:
+        path: the trace's folder.
+        folder: the same, held open.
+        segments: the segments in its index.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, force: bool = False, level: int = 3) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, *, force: bool = False, file_mode: int = 0o600
+    ) -> None:
         """Make the trace.
 
         Raises:
             Fault: when it cannot be made; what was at `path` is there as before.
         """
         check_output(path, force=force)
-        self.path, self.level = path.with_name(f".{path.name}.new"), level
+        self.path = path
         self.segments: list[Segment] = []
+        self._lock = threading.RLock()
+        self._part_sizes: dict[str, int] = {}
+        new = f".{path.name}.new"
         with contextlib.ExitStack() as undo:
             try:
-                self._create(undo)
-                self.write_manifest(manifest)
-                _put_in_place(self.path, path)
+                parent = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
+                undo.callback(os.close, parent)
+                with contextlib.ExitStack() as created:
+                    remove_tree(parent, new)
+                    self.folder = Folder.make(new, parent, file_mode)
+                    created.callback(self.folder.close)
+                    created.callback(remove_tree, parent, new)
+                    self._create(created)
+                    self.write_manifest(manifest)
+                    put_in_place(parent, new, path.name)
+                    created.pop_all()
             except OSError as error:
                 raise output_fault(path, error) from error
-            undo.pop_all()
-        self.path = path
 
     def _create(self, undo: contextlib.ExitStack) -> None:
-        """The folder, its lock and its index; `undo` removes them again."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(mode=0o700)
-        undo.callback(shutil.rmtree, self.path, ignore_errors=True)
-        (self.path / "events").mkdir()
-        (self.path / "frames").mkdir()
-        self._lock = undo.enter_context((self.path / LOCK).open("w"))
+        """The folder's parts, its lock and its index."""
+        self._kinds = {kind: self.folder.sub(kind) for kind in KINDS}
+        for kind in self._kinds.values():
+            undo.callback(kind.close)
+        self._alive = os.fdopen(self.folder.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
+        undo.callback(self._alive.close)
         # Held while recording lives: how a reader tells it from one that was killed.
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._index = os.open(self.path / SEGMENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
+        self._index = self._open_index(os.O_CREAT)
         undo.callback(os.close, self._index)
+
+    def _open_index(self, flags: int = 0) -> int:
+        return self.folder.open(SEGMENTS, os.O_WRONLY | os.O_APPEND | flags)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make another user the owner of all that is there."""
+        for folder in (*self._kinds.values(), self.folder):
+            folder.give_to(uid, gid)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace manifest.json as a whole."""
-        write_json(self.path / MANIFEST, to_json(manifest))
+        with self._lock, self.folder.aside(MANIFEST) as file:
+            file.write(json.dumps(to_json(manifest), indent=1).encode() + b"\n")
 
-    def write_frames(self, name: str, runs: pa.Table) -> None:
+    def open_part(self, kind: str, name: str, schema: pa.Schema) -> PartFile:
+        """A file KIND/NAME.parquet to be written row group by row group."""
+        return PartFile(self._kinds[kind], kind, f"{name}.parquet", schema)
+
+    def write_part(self, kind: str, name: str, table: pa.Table) -> Part:
+        """Write KIND/NAME.parquet at once."""
+        file = self.open_part(kind, name, table.schema)
+        file.append(table)
+        part = file.close()
+        with self._lock:
+            self._part_sizes[part.file] = part.size_bytes
+        return part
+
+    def write_frames(self, name: str, runs: pa.Table) -> Part:
         """Write frames/NAME.parquet."""
-        _write_parquet(runs, self.path / "frames" / f"{name}.parquet", ("pfn", "count"), self.level)
+        return self.write_part("frames", name, runs)
 
-    def write_segment(self, columns: "Mapping[str, NDArray[np.generic]]", probes: list[Probe]) -> None:
-        """Write one closed segment and its line. `columns`: `EVENT_COLUMNS`, time-ordered, not empty."""
-        table = pa.table(dict(columns), schema=EVENT_SCHEMA)
-        name = f"events/{len(self.segments):05d}.parquet"
-        _write_parquet(table, self.path / name, DELTA_COLUMNS, self.level)
+    def open_part_for_reading(self, part: str) -> IO[bytes]:
+        """A file of this trace by its name in the index."""
+        kind, _, name = part.partition("/")
+        return os.fdopen(self._kinds[kind].open(name), "rb")
+
+    def remove_parts(self, names: "Iterable[str]") -> None:
+        """Remove files that no segment and no snapshot names any more."""
+        for full in names:
+            kind, _, name = full.partition("/")
+            self._kinds[kind].remove(name)
+            with self._lock:
+                self._part_sizes.pop(full, None)
+
+    def write_segment(
+        self,
+        columns: "Mapping[str, NDArray[np.generic]]",
+        probes: list[Probe],
+        losses: "Iterable[Loss]" = (),
+    ) -> None:
+        """Write one closed segment and its line. `columns`: of `EVENT_COLUMNS`, time-ordered, not empty."""
+        schema = event_schema(with_pid="pid" in columns, with_gfp="gfp" in columns)
+        table = pa.table(dict(columns), schema=schema)
+        part = self.write_part("events", self.next_name, table)
         ts_ns = columns["ts_ns"]
-        segment = Segment(
-            file=name,
-            rows=table.num_rows,
-            first_ts_ns=int(ts_ns[0]),
-            last_ts_ns=int(ts_ns[-1]),
-            size_bytes=(self.path / name).stat().st_size,
-            checksum=checksum(self.path / name),
-            probes=probes,
-        )
-        self._append(index_line(segment))
-        self.segments.append(segment)
+        span = int(ts_ns[0]), int(ts_ns[-1])
+        self.append_segment(segment_of(part, span, probes, losses=list(losses)))
+
+    @property
+    def next_name(self) -> str:
+        """Name of the next segment: five digits; those of merged ones are FIRST-LAST."""
+        with self._lock:
+            last = self.segments[-1].file if self.segments else "-1"
+        number = int(Path(last).stem.rpartition("-")[2] or 0) if self.segments else -1
+        return f"{number + 1:05d}"
+
+    def append_segment(self, segment: Segment) -> None:
+        """Make a closed segment part of the trace."""
+        with self._lock:
+            self._append(index_line(segment))
+            self.segments.append(segment)
+
+    def replace_segments(self, old: list[Segment], new: list[Segment]) -> None:
+        """Put `new` in the place of `old`, which follow each other in the index, and remove their files."""
+        with self._lock:
+            at = self.segments.index(old[0])
+            segments = [*self.segments[:at], *new, *self.segments[at + len(old) :]]
+            with self.folder.aside(SEGMENTS) as file:
+                file.write(b"".join(map(index_line, segments)))
+            os.close(self._index)
+            self._index = self._open_index()
+            self.segments = segments
+        kept = {part for segment in new for part in parts_of(segment)}
+        self.remove_parts({part for segment in old for part in parts_of(segment)} - kept)
 
     def _append(self, line: bytes) -> None:
         """Add a whole line to the index, or none of it."""
@@ -225,33 +189,56 @@ class TraceWriter:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of events on disk so far."""
-        return sum(segment.size_bytes for segment in self.segments)
+        """Bytes on disk so far, without what is still being written."""
+        with self._lock:
+            listed = {part.file: part.size_bytes for segment in self.segments for part in files_of(segment)}
+            return sum((self._part_sizes | listed).values())
+
+    def size_of_kind(self, kind: str) -> int:
+        """Bytes of the largest file of a kind that no segment lists: of a snapshot, say."""
+        with self._lock:
+            return max((n for file, n in self._part_sizes.items() if file.startswith(f"{kind}/")), default=0)
 
     def close(self, manifest: Manifest) -> None:
         """Write the final manifest and end the recording."""
         try:
             self.write_manifest(manifest)
-            (self.path / LOCK).unlink()
+            self.folder.remove(LOCK)
         finally:
-            self._lock.close()
-            os.close(self._index)
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the trace as it is, as happens to a recorder that is killed."""
+        self._alive.close()
+        os.close(self._index)
+        for folder in (*self._kinds.values(), self.folder):
+            folder.close()
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename a finished folder; what it replaces is removed only when it is there."""
-    if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
-    try:
-        new.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def segment_of(
+    part: Part,
+    span_ns: tuple[int, int],
+    probes: list[Probe],
+    *,
+    losses: list[Loss],
+    samples: Part | None = None,
+    counters: Part | None = None,
+) -> Segment:
+    """A segment from its files."""
+    return Segment(
+        part.file, part.rows, *span_ns, part.size_bytes, part.checksum, probes, losses, samples, counters
+    )
+
+
+def files_of(segment: Segment) -> list[Part]:
+    """All files of a segment."""
+    events = Part(segment.file, segment.rows, segment.size_bytes, segment.checksum)
+    return [part for part in (events, segment.samples, segment.counters) if part]
+
+
+def parts_of(segment: Segment) -> list[str]:
+    """Names of all files of a segment."""
+    return [part.file for part in files_of(segment)]
 
 
 def index_line(segment: Segment) -> bytes:
@@ -259,12 +246,3 @@ def index_line(segment: Segment) -> bytes:
     text = json.dumps(to_json(segment), sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return f'{{"line": {text}, "checksum": "{digest}"}}\n'.encode()
-
-
-def output_fault(path: Path, error: OSError) -> Fault:
-    """A fault for an output that cannot be written."""
-    if error.errno == errno.ENOSPC:
-        fix = "free some space or record to another disk"
-    else:
-        fix = "name another output folder"
-    return environment(f"{path} cannot be written", f"{error.strerror} (errno {error.errno})", fix)

@@ -1,7 +1,6 @@
 """Small traces on disk, written as a recording writes them, and ways to damage them."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from tracer.format import (
     Zone,
 )
 from tracer.guest.snapshot import RawFrames, runs_table
-from tracer.writer import TraceWriter, checksum, index_line
+from tracer.parquet import checksum
+from tracer.writer import TraceWriter, index_line
 
 FRAMES = 8192  # the upper half is free at the start
 GUEST = Guest(
@@ -102,8 +102,7 @@ def write(path: Path, segments: Sequence[Sequence[int]] = SEGMENTS, *, lost: int
 
 def kill(writer: TraceWriter) -> Path:
     """The recorder dies: the kernel closes its files, nothing else happens."""
-    writer._lock.close()
-    os.close(writer._index)
+    writer.release()
     return writer.path
 
 

@@ -13,7 +13,8 @@ from tests.pure.small_traces import SEGMENTS, START_NS, edit_manifest, replace_e
 from tracer import open_trace
 from tracer.faults import ExitCode, Fault
 from tracer.format import EVENT_COLUMNS, FRAME_COLUMNS
-from tracer.writer import TraceWriter, check_output, output_fault
+from tracer.output import check_output, output_fault
+from tracer.writer import TraceWriter
 
 ROWS = sum(len(part) for part in SEGMENTS)
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
@@ -418,7 +419,7 @@ def full_disk(*_, **__) -> Any:
 
 
 def start_on_full_disk(path, monkeypatch, *, force) -> None:
-    monkeypatch.setattr("tracer.writer.write_json", full_disk)
+    monkeypatch.setattr("tracer.writer.TraceWriter.write_manifest", full_disk)
     fault_of(lambda: TraceWriter(path, small_traces.manifest(), force=force), ExitCode.ENVIRONMENT)
 
 

@@ -1,69 +1,128 @@
-"""Parsers of the /proc and /sys files that describe a guest. Each reads one file, nothing else.
+"""What the /proc and /sys files that describe a guest say: pure parsers of their texts, and readers.
 
 Formats: mm/vmstat.c (zoneinfo, buddyinfo, pagetypeinfo), kernel/time/timer_list.c (timer_list).
 """
 
+import dataclasses
 import gzip
 import os
 import platform
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tracer.faults import environment
+from tracer.faults import Fault, environment
 from tracer.format import BuddyInfo, Guest, Reporting, Zone
+from tracer.guest.files import PROC, GuestFiles
 
-PROC = Path("/proc")
 SYS = Path("/sys")
 
 VIRTIO_BALLOON_ID = 5
 VIRTIO_BALLOON_F_REPORTING = 5
 PCP_COSTLY_ORDER = 3  # PAGE_ALLOC_COSTLY_ORDER
 
-_ZONE_HEAD = re.compile(r"Node (\d+), zone +(\S+)")
-_ZONE_FIELD = re.compile(r" +(?:pages )?(free|boost|min|low|high|spanned|present|managed) +(\d+)$")
-_START_PFN = re.compile(r" +start_pfn: +(\d+)$")
+_ZONE_HEAD = re.compile(r"(\d+), zone +(\S+)")
+_NUMBER = re.compile(r"\d{1,18}")
+_COUNTER = re.compile(r"(\w+) +(\d{1,18})\b")
+_START_PFN = re.compile(r"start_pfn: +(\d{1,18})\b")
+_PCP_COUNT = re.compile(r" count: +(\d{1,18})\b")
 
 
-def parse_zoneinfo(text: str) -> list[Zone]:
-    """Populated zones of /proc/zoneinfo, in node and zone order. Counts in frames."""
-    zones: list[Zone] = []
-    for block in re.split(r"(?m)^(?=Node \d+, zone)", text):
-        head = _ZONE_HEAD.match(block)
-        if head is None:
-            continue
-        values: dict[str, int] = {}
-        for line in block.splitlines():
-            # The per-CPU part repeats `high:`; its fields end with a colon and do not match here.
-            if match := _ZONE_FIELD.match(line):
-                values.setdefault(match[1], int(match[2]))
-            elif match := _START_PFN.match(line):
-                values["start_pfn"] = int(match[1])
-        if values.get("managed"):
-            values = {"boost": 0, "start_pfn": 0} | values  # older kernels show no boost
-            zones.append(Zone(node=int(head[1]), name=head[2], **values))
+def _unknown_form(name: str, lacks: str) -> Fault:
+    return environment(
+        f"/proc/{name} has no {lacks}",
+        "its text has another form than any known kernel's",
+        "report this kernel to the project, with that file",
+    )
+
+
+def zone_counts(text: str) -> dict[tuple[int, str], dict[str, int]]:
+    """All zones of /proc/zoneinfo by node and name, in its order: their counts, named as there.
+
+    Counts in frames. Besides: `start_pfn`, and `pcp`, the sum over the CPUs' lists; a zone without
+    memory shows neither. Each second a text that is long where CPUs are many is read, so the parts
+    that are not wanted are skipped, not parsed.
+    """
+    zones = {}
+    for block in f"\n{text}".split("\nNode ")[1:]:
+        if head := _ZONE_HEAD.match(block):
+            # Per-node statistics come before, protection and the CPUs' lists (another `high`) after.
+            own = block.partition("\n  pages ")[2].partition("protection:")[0]
+            counts = {name: int(value) for name, value in _COUNTER.findall(own)}
+            if start := _START_PFN.search(block):
+                counts["start_pfn"] = int(start[1])
+            if lists := _PCP_COUNT.findall(block):
+                counts["pcp"] = sum(map(int, lists))
+            zones[int(head[1]), head[2]] = counts
     return zones
 
 
-def read_zones(proc: Path = PROC) -> list[Zone]:
-    """Populated zones now."""
-    return parse_zoneinfo((proc / "zoneinfo").read_text())
+def parse_zoneinfo(text: str) -> list[Zone]:
+    """Populated zones of /proc/zoneinfo, in node and zone order. Counts in frames.
+
+    Raises:
+        Fault: when a zone lacks a count that every kernel shows.
+    """
+    shown = [field.name for field in dataclasses.fields(Zone) if field.name not in {"node", "name"}]
+    zones = []
+    for (node, name), counts in zone_counts(text).items():
+        if counts.get("managed") == 0:
+            continue
+        known = {"boost": 0, "start_pfn": 0} | counts  # older kernels show no boost
+        if lacking := [field for field in shown if field not in known]:
+            raise _unknown_form("zoneinfo", f"{lacking[0]} count of zone {name}")
+        zones.append(Zone(node=node, name=name, **{field: known[field] for field in shown}))
+    return zones
+
+
+def read_zones(files: GuestFiles) -> list[Zone]:
+    """Populated zones now.
+
+    Raises:
+        Fault: when the file cannot be read or has none.
+    """
+    zones = parse_zoneinfo(files.text("zoneinfo"))
+    if not zones:
+        raise _unknown_form("zoneinfo", "zone with memory")
+    return zones
 
 
 def parse_buddyinfo(text: str, read_begin_ns: int, read_end_ns: int) -> list[BuddyInfo]:
     """Free blocks per zone and order of /proc/buddyinfo."""
-    rows = re.findall(r"Node (\d+), zone +(\S+) +([\d ]+)", text)
+    rows = re.findall(r"Node (\d+), zone +(\S+) +(\d[\d ]*)", text)
     return [
         BuddyInfo(int(node), zone, [int(n) for n in counts.split()], read_begin_ns, read_end_ns)
         for node, zone, counts in rows
     ]
 
 
-def read_buddyinfo(proc: Path = PROC) -> list[BuddyInfo]:
-    """Free blocks per zone and order now, with the instants around the read."""
+def read_buddyinfo(files: GuestFiles) -> list[BuddyInfo]:
+    """Free blocks per zone and order now, with the instants around the read.
+
+    Raises:
+        Fault: when the file cannot be read or has none.
+    """
     begin = time.monotonic_ns()
-    text = (proc / "buddyinfo").read_text()
-    return parse_buddyinfo(text, begin, time.monotonic_ns())
+    text = files.text("buddyinfo")
+    found = parse_buddyinfo(text, begin, time.monotonic_ns())
+    if not found:
+        raise _unknown_form("buddyinfo", "zone with free blocks")
+    return found
+
+
+def parse_vmstat(text: str, names: Sequence[str]) -> dict[str, int]:
+    """Those counters of /proc/vmstat that it shows.
+
+    Raises:
+        Fault: when it has lines other than a name and a number.
+    """
+    words = text.split()
+    shown = dict(zip(words[::2], words[1::2], strict=False))
+    values = {name: shown[name] for name in names if name in shown}
+    if len(words) != 2 * text.count("\n") or not all(map(_NUMBER.fullmatch, values.values())):
+        raise _unknown_form("vmstat", "names and numbers line by line")
+    return {name: int(value) for name, value in values.items()}
 
 
 def parse_pagetypeinfo(text: str) -> tuple[int, list[str]]:
@@ -71,11 +130,7 @@ def parse_pagetypeinfo(text: str) -> tuple[int, list[str]]:
     order = re.search(r"Page block order: (\d+)", text)
     names = re.search(r"Number of blocks type +(.*)", text)
     if order is None or names is None:
-        raise environment(
-            "/proc/pagetypeinfo has no pageblock order or migratetypes",
-            "its text has another form than any known kernel's",
-            "report this kernel to the project, with that file",
-        )
+        raise _unknown_form("pagetypeinfo", "pageblock order or migratetypes")
     return int(order[1]), names[1].split()
 
 
@@ -132,25 +187,16 @@ def _read_optional(path: Path) -> str | None:
         return None
 
 
-def _read_private(path: Path) -> str:
-    """A file that only root may read.
+def read_guest(files: GuestFiles, sys: Path = SYS) -> Guest:
+    """What does not change while recording.
 
     Raises:
         Fault: when it cannot be read.
     """
-    try:
-        return path.read_text()
-    except OSError as error:
-        how = f"{error.strerror} (errno {error.errno})"
-        raise environment(f"{path} cannot be read", how, "run it as root, with sudo") from error
-
-
-def read_guest(proc: Path = PROC, sys: Path = SYS) -> Guest:
-    """What does not change while recording."""
     page_size = os.sysconf("SC_PAGE_SIZE")
     release = os.uname().release
-    pageblock_order, migratetypes = parse_pagetypeinfo(_read_private(proc / "pagetypeinfo"))
-    timer_list = _read_optional(proc / "timer_list")
+    pageblock_order, migratetypes = parse_pagetypeinfo(files.text("pagetypeinfo"))
+    timer_list = files.optional_text("timer_list")
     pair = parse_timer_list(timer_list) if timer_list else None
     thp = _read_optional(sys / "kernel/mm/transparent_hugepage/enabled")
     thp_mode = re.search(r"\[(\w+)\]", thp) if thp else None
@@ -159,12 +205,12 @@ def read_guest(proc: Path = PROC, sys: Path = SYS) -> Guest:
         machine=platform.machine(),
         cpus=os.cpu_count() or 1,
         page_size=page_size,
-        max_order=len(read_buddyinfo(proc)[0].blocks) - 1,
+        max_order=len(read_buddyinfo(files)[0].blocks) - 1,
         pageblock_order=pageblock_order,
         migratetypes=migratetypes,
-        pcp_orders=pcp_orders(page_size, proc, sys),
+        pcp_orders=pcp_orders(page_size, files.proc, sys),
         thp_mode=thp_mode[1] if thp_mode else None,
-        hz=read_hz(release, pair, proc),
+        hz=read_hz(release, pair, files.proc),
         jiffies=pair[0] if pair else None,
         jiffies_monotonic_ns=pair[1] if pair else None,
     )

@@ -2,24 +2,27 @@
 
 Frames are read in chunks, each with the instants around its read: a snapshot has no single moment,
 and a reader applies each chunk at its own (`FORMAT.md`, "frames").
+
+Snapshots are taken while another thread drains the ring, from guests of any size: two bytes a frame
+are held, the rest is worked on a step at a time, so that neither memory nor Python's lock is hogged.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracer.faults import environment
-from tracer.format import CHUNK_FRAMES, FrameState, Snapshot, Zone
-from tracer.guest.procfs import PROC, read_buddyinfo, read_zones
+from tracer.format import CHUNK_FRAMES, Filters, FrameState, Snapshot, Zone
+from tracer.guest.procfs import read_buddyinfo, read_zones
 
 if TYPE_CHECKING:
-    from io import FileIO
-
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from tracer.guest.files import GuestFiles
 
 # include/uapi/linux/kernel-page-flags.h, fs/proc/page.c
 KPF_UPTODATE = 3
@@ -27,13 +30,17 @@ KPF_BUDDY = 10
 KPF_NOPAGE = 20
 KPF_RESERVED = 32
 
-
 # Limbo that the guest's reporting holds comes back to the buddy by itself, in milliseconds.
 _LIMBO_ROUNDS = 10
 _LIMBO_PAUSE_S = 0.02
 
+_STEP_FRAMES = 16 * CHUNK_FRAMES
+
 # What is kept of a frame's flags: one byte.
 BUDDY, REPORTED, UNMANAGED, BLANK = 1, 2, 4, 8
+_STATE_OF_BITS = np.full(16, FrameState.USED, np.uint8)
+_STATE_OF_BITS[[BUDDY, BUDDY | REPORTED]] = FrameState.BUDDY
+_STATE_OF_BITS[[bits for bits in range(16) if bits & UNMANAGED]] = FrameState.ABSENT
 
 
 @dataclass(frozen=True)
@@ -59,37 +66,58 @@ def compact(flags: "NDArray[np.uint64]") -> "NDArray[np.uint8]":
     return compacted
 
 
-def read_frames(end_pfn: int, proc: Path = PROC) -> RawFrames:
-    """Read kpageflags up to `end_pfn`, chunk by chunk. Frames past the file's end have no page.
+def _steps(frames: int, multiple: int = 1) -> Iterator[slice]:
+    """Cover [0, frames) in slices whose starts are aligned to `multiple`, a power of two."""
+    step = max(_STEP_FRAMES, multiple)
+    return (slice(start, min(start + step, frames)) for start in range(0, frames, step))
+
+
+def read_frames(files: "GuestFiles", end_pfn: int, wanted: list[slice] | None = None) -> RawFrames:
+    """Read kpageflags up to `end_pfn`, chunk by chunk. Frames past the file's end have no page, and
+    so it is said of chunks without a frame of `wanted` (None: all), which are not read.
 
     Raises:
-        Fault: when the file cannot be read (it needs CAP_SYS_ADMIN).
+        Fault: when the file cannot be read, or is empty.
     """
     chunks = -(-end_pfn // CHUNK_FRAMES)
     bits = np.full(chunks * CHUNK_FRAMES, UNMANAGED, np.uint8)
     begin_ns, end_ns = np.empty(chunks, np.int64), np.empty(chunks, np.int64)
-    path = proc / "kpageflags"
-    try:
-        with path.open("rb", buffering=0) as file:
-            for chunk in range(chunks):
-                begin_ns[chunk] = time.monotonic_ns()
-                words = np.frombuffer(file.read(CHUNK_FRAMES * 8), np.uint64)
-                end_ns[chunk] = time.monotonic_ns()
-                bits[chunk * CHUNK_FRAMES : chunk * CHUNK_FRAMES + len(words)] = compact(words)
-    except OSError as error:
+    read = np.full(chunks, wanted is None)
+    for part in wanted or []:
+        read[part.start // CHUNK_FRAMES : -(-part.stop // CHUNK_FRAMES)] = True
+    there = 0
+    for chunk in range(chunks):
+        pfn = chunk * CHUNK_FRAMES
+        begin_ns[chunk] = time.monotonic_ns()
+        words = files.read_flags(pfn, CHUNK_FRAMES if read[chunk] else 0)
+        end_ns[chunk] = time.monotonic_ns()
+        bits[pfn : pfn + len(words)] = compact(words)
+        there += len(words)
+    if read.any() and not there:
         raise environment(
-            f"the state of the guest's frames cannot be read: {path}",
-            f"{error.strerror} (errno {error.errno})",
-            "record as root; in a container, with CAP_SYS_ADMIN and the host's /proc",
-        ) from error
+            "the state of the guest's frames cannot be read",
+            f"{files.proc / 'kpageflags'} says nothing of its frames",
+            "record where the guest's own /proc is mounted",
+        )
     return RawFrames(bits, begin_ns, end_ns)
 
 
-def blank_runs(bits: "NDArray[np.uint8]") -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
-    """(start, length) of the runs of frames without any flag."""
-    blank = np.concatenate(([False], (bits & BLANK) != 0, [False]))
-    edges = np.flatnonzero(blank[1:] != blank[:-1])
-    return edges[::2], edges[1::2] - edges[::2]
+def blank_runs(
+    bits: "NDArray[np.uint8]", shortest: int = 1
+) -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
+    """(start, length) of the runs of at least `shortest` frames without any flag."""
+    runs, open_run = [np.empty((0, 2), np.int64)], np.empty(0, np.int64)
+    inside = np.bool_(False)  # was the frame before?
+    for part in _steps(len(bits)):
+        blank = (bits[part] & BLANK) != 0
+        edges = np.concatenate((open_run, part.start + np.flatnonzero(np.diff(blank, prepend=inside))))
+        closed = edges[: len(edges) // 2 * 2].reshape(-1, 2)
+        runs.append(closed[closed[:, 1] - closed[:, 0] >= shortest])
+        open_run, inside = edges[closed.size :], blank[-1]
+    if len(open_run) and len(bits) - open_run[0] >= shortest:
+        runs.append(np.array([[open_run[0], len(bits)]]))
+    found = np.concatenate(runs)
+    return found[:, 0], found[:, 1] - found[:, 0]
 
 
 def classify(bits: "NDArray[np.uint8]", zones: list[Zone], pageblock_order: int) -> "NDArray[np.uint8]":
@@ -103,51 +131,61 @@ def classify(bits: "NDArray[np.uint8]", zones: list[Zone], pageblock_order: int)
     state = np.full(len(bits), FrameState.ABSENT, np.uint8)
     for zone in zones:
         part = slice(zone.start_pfn, min(zone.end_pfn, len(bits)))
-        state[part] = _classify_zone(bits[part], zone.managed, 1 << pageblock_order)
+        _classify_zone(state[part], bits[part], zone.managed, 1 << pageblock_order)
     return state
 
 
-def _classify_zone(bits: "NDArray[np.uint8]", managed: int, pageblock: int) -> "NDArray[np.uint8]":
-    state = np.full(len(bits), FrameState.USED, np.uint8)
-    state[(bits & BUDDY) != 0] = FrameState.BUDDY
-    state[(bits & UNMANAGED) != 0] = FrameState.ABSENT
-    surplus = int((state != FrameState.ABSENT).sum()) - managed
-    starts, lengths = blank_runs(bits)
+def _classify_zone(
+    state: "NDArray[np.uint8]", bits: "NDArray[np.uint8]", managed: int, pageblock: int
+) -> None:
+    """Fill in the `state` of a zone's frames."""
+    surplus = -managed
+    for part in _steps(len(bits)):
+        state[part] = _STATE_OF_BITS[bits[part]]
+        surplus += int(np.count_nonzero(state[part] != FrameState.ABSENT))
+    starts, lengths = blank_runs(bits, shortest=pageblock)
     for run in np.argsort(-lengths, kind="stable"):
         # A run that is not mostly surplus is memory in use: better used than wrongly absent.
-        if lengths[run] < pageblock or surplus <= lengths[run] // 2:
+        if surplus <= lengths[run] // 2:
             break
         state[starts[run] : starts[run] + lengths[run]] = FrameState.ABSENT
         surplus -= int(lengths[run])
-    return state
+
+
+def blank_pageblocks(
+    state: "NDArray[np.uint8]", bits: "NDArray[np.uint8]", pageblock_order: int
+) -> "NDArray[np.int64]":
+    """First frames of the whole pageblocks that are used, as far as is known, but have no flags."""
+    pageblock = 1 << pageblock_order
+    found = []
+    for part in _steps(len(bits) // pageblock * pageblock, pageblock):
+        blank = ((bits[part] & BLANK) != 0) & (state[part] == FrameState.USED)
+        whole = blank.reshape(-1, pageblock).all(axis=1)
+        found.append(part.start + (np.flatnonzero(whole) << pageblock_order))
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def mark_limbo(
-    state: "NDArray[np.uint8]", bits: "NDArray[np.uint8]", pageblock_order: int, proc: Path = PROC
+    state: "NDArray[np.uint8]", bits: "NDArray[np.uint8]", pageblock_order: int, files: "GuestFiles"
 ) -> None:
     """Mark the whole pageblocks without flags that come back to the buddy by themselves.
 
     Those are in the hands of the guest's own reporting or of compaction. A huge page on a pcp list
     and a kernel allocation look the same at first, but stay as they are.
+
+    Raises:
+        Fault: when kpageflags cannot be read.
     """
-    pageblock = 1 << pageblock_order
-    whole = len(bits) // pageblock * pageblock
-    blank = (((bits & BLANK) != 0) & (state == FrameState.USED))[:whole].reshape(-1, pageblock).all(axis=1)
-    waiting = np.flatnonzero(blank) << pageblock_order
-    with (proc / "kpageflags").open("rb", buffering=0) as file:
-        for _ in range(_LIMBO_ROUNDS):
-            if not len(waiting):
-                return
-            time.sleep(_LIMBO_PAUSE_S)
-            back = np.array([bool(_read_one(file, int(pfn)) & 1 << KPF_BUDDY) for pfn in waiting])
-            for pfn in waiting[back]:
-                state[pfn : pfn + pageblock] = FrameState.LIMBO
-            waiting = waiting[~back]
-
-
-def _read_one(file: "FileIO", pfn: int) -> int:
-    file.seek(pfn * 8)
-    return int.from_bytes(file.read(8), "little")
+    waiting = blank_pageblocks(state, bits, pageblock_order)
+    for _ in range(_LIMBO_ROUNDS):
+        if not len(waiting):
+            return
+        time.sleep(_LIMBO_PAUSE_S)
+        flags = np.array([files.read_flags(int(pfn), 1).sum() for pfn in waiting], np.uint64)
+        back = (compact(flags) & BUDDY) != 0
+        for pfn in waiting[back]:
+            state[pfn : pfn + (1 << pageblock_order)] = FrameState.LIMBO
+        waiting = waiting[~back]
 
 
 def runs_table(state: "NDArray[np.uint8]", raw: RawFrames) -> "pa.Table":
@@ -156,35 +194,74 @@ def runs_table(state: "NDArray[np.uint8]", raw: RawFrames) -> "pa.Table":
     """
     import pyarrow as pa
 
-    reported = (raw.bits & REPORTED) != 0
-    begins = np.empty(len(state), bool)
-    begins[0] = True
-    np.not_equal(state[1:], state[:-1], out=begins[1:])
+    # In pieces, never joined: where memory is in shreds, the runs outweigh the frames.
+    return pa.Table.from_batches([_runs(state, raw, part) for part in _steps(len(state), CHUNK_FRAMES)])
+
+
+def _runs(state: "NDArray[np.uint8]", raw: RawFrames, part: slice) -> "pa.RecordBatch":
+    """The runs of some whole chunks."""
+    import pyarrow as pa
+
+    state, reported = state[part], (raw.bits[part] & REPORTED) != 0
+    begins = reported.copy()
+    begins[1:] |= state[1:] != state[:-1]
     begins[::CHUNK_FRAMES] = True
-    begins |= reported
-    pfn = np.flatnonzero(begins)
+    at = np.flatnonzero(begins)
+    pfn = part.start + at
     chunk = pfn // CHUNK_FRAMES
-    return pa.table(
+    return pa.record_batch(
         {
             "pfn": pfn.astype(np.uint64),
-            "count": np.diff(np.append(pfn, len(state))).astype(np.uint32),
-            "state": state[pfn],
-            "reported_head": reported[pfn],
+            "count": np.diff(at, append=len(state)).astype(np.uint32),
+            "state": state[at],
+            "reported_head": reported[at],
             "read_begin_ns": raw.begin_ns[chunk],
             "read_ts_ns": raw.end_ns[chunk],
         }
     )
 
 
-def take(name: str, pageblock_order: int, proc: Path = PROC) -> tuple[Snapshot, "pa.Table"]:
-    """Read a whole snapshot now: what the manifest says of it, and its frame runs."""
-    end_pfn = max(zone.end_pfn for zone in read_zones(proc))
+def kept_spans(zones: list[Zone], filters: Filters | None) -> list[slice]:
+    """The pfn ranges, zone by zone, of which events are kept."""
+    names = filters.zones if filters else None
+    first, end = (filters and filters.pfns) or (0, max(zone.end_pfn for zone in zones))
+    spans = [
+        slice(max(zone.start_pfn, first), min(zone.end_pfn, end))
+        for zone in zones
+        if names is None or zone.name in names
+    ]
+    return [span for span in spans if span.start < span.stop]
+
+
+def hide(state: "NDArray[np.uint8]", raw: RawFrames, kept: list[slice]) -> None:
+    """Say nothing of the frames outside the kept ranges: absent, and no reported head."""
+    edges = sorted((span.start, span.stop) for span in kept)
+    begin = 0
+    for start, stop in [*edges, (len(state), len(state))]:
+        state[begin:start], raw.bits[begin:start] = FrameState.ABSENT, UNMANAGED
+        begin = max(begin, stop)
+
+
+def take(
+    name: str, files: "GuestFiles", pageblock_order: int, filters: Filters | None = None
+) -> tuple[Snapshot, "pa.Table"]:
+    """Read a whole snapshot now: what the manifest says of it, and its frame runs.
+
+    Frames that `filters` leaves out are absent in it; zones and free blocks are told whole.
+
+    Raises:
+        Fault: when one of the files cannot be read (any more).
+    """
     begin_ns = time.monotonic_ns()
-    raw = read_frames(end_pfn, proc)
+    zones = read_zones(files)
+    # A zone is read whole even where a part of it is kept: what is managed is known of all of it.
+    touched = [slice(zone.start_pfn, zone.end_pfn) for zone in zones if kept_spans([zone], filters)]
+    raw = read_frames(files, max(zone.end_pfn for zone in zones), touched)
     # Managed may grow while the frames are read: the later count is the one the last chunks saw.
-    zones = read_zones(proc)
+    zones = read_zones(files)
     named = {(zone.node, zone.name) for zone in zones}
-    buddyinfo = [info for info in read_buddyinfo(proc) if (info.node, info.zone) in named]
+    buddyinfo = [info for info in read_buddyinfo(files) if (info.node, info.zone) in named]
     state = classify(raw.bits, zones, pageblock_order)
-    mark_limbo(state, raw.bits, pageblock_order, proc)
+    hide(state, raw, kept_spans(zones, filters))
+    mark_limbo(state, raw.bits, pageblock_order, files)
     return Snapshot(name, begin_ns, time.monotonic_ns(), zones, buddyinfo), runs_table(state, raw)

@@ -1,26 +1,33 @@
-"""The probes of one recording: compiled, attached, counted, drained, detached."""
+"""The probes of one recording: compiled, attached, calibrated, counted, drained, detached."""
 
 import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tracer.faults import Fault, environment
 from tracer.format import Probe
-from tracer.probes import library
-from tracer.probes.program import BUDDY_LAYER, REQUIRED, Tracepoint, available, source
-from tracer.probes.ring import Ring
+from tracer.probes import library, points
+from tracer.probes.calibration import PageMap, page_map, split, stir
+from tracer.probes.counters import FILTERED, HITS, RING_FULL, Counters, possible_cpus, recursion_misses
+from tracer.probes.points import LAYERS, Tracepoint
+from tracer.probes.program import Options, raw_function, second_function, source
+from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
 from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 HEADERS = Path(__file__).parent / "headers"
 KERNEL_SOURCE = "BCC_KERNEL_SOURCE"
+_CALIBRATION_ROUNDS = 5
 
 
 def kernel_headers(release: str | None = None) -> Path | None:
@@ -74,68 +81,238 @@ def _refusal(error: Exception, output: list[str]) -> Fault:
     return environment("the BPF program does not compile or attach here", how, "pagetide doctor")
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What to record.
+
+    Attributes:
+        layer: buddy, frame or both.
+        ring_bytes: a power of two, at least a page.
+        orders: least and most order to keep; None: all.
+        ranges: [first, end) pfn ranges to keep; empty: all.
+        with_pid, with_gfp: record who asked for a page, and how.
+    """
+
+    layer: str = "buddy"
+    ring_bytes: int = 64 << 20
+    orders: tuple[int, int] | None = None
+    ranges: tuple[tuple[int, int], ...] = ()
+    with_pid: bool = False
+    with_gfp: bool = False
+
+
 class KernelProbes:
     """Attached probes and their ring.
+
+    Attributes:
+        ring: where records come out.
+        points: the probes, in the order of their counters.
+        kinds: by op, tracepoint or raw_tracepoint.
+        reasons: by op, why it is no raw tracepoint although it could be.
 
     Raises (on creation):
         Fault: when a required tracepoint is missing, or BPF is refused.
     """
 
-    def __init__(self, ring_bytes: int, probes: tuple[Tracepoint, ...] = BUDDY_LAYER) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         page_size = os.sysconf("SC_PAGE_SIZE")
         ensure_mounted()
-        self.probes = available(probes)
-        missing = [p.name for p in probes if p.op in REQUIRED and p not in self.probes]
-        if missing:
+        layers = LAYERS[wanted.layer]
+        if lacking := points.missing(layers):
             raise environment(
-                f"this kernel shows no {', '.join(missing)}",
+                f"this kernel shows no {', '.join(lacking)}",
                 "tracefs has no such event",
                 f"{MOUNT_COMMAND} (as root), or use a kernel with CONFIG_TRACING",
             )
-        bcc = library.load()
-        text = source(self.probes, ring_bytes, page_size)
-        with _header_tree(), _captured_stderr() as output:
-            try:
-                self._bpf = bcc.BPF(text=text.encode())
-            except Exception as error:
-                failure: Exception | None = error
+        self.points = points.available(points.chosen(layers))
+        cpus = possible_cpus()
+        options = Options(
+            wanted.ring_bytes,
+            cpus,
+            page_size,
+            orders=wanted.orders,
+            ranges=wanted.ranges,
+            with_pid=wanted.with_pid,
+            with_gfp=wanted.with_gfp,
+        )
+        self._bpf = _load(source(self.points, options))
+        self._orders = wanted.orders
+        self.ring = Ring(self._bpf[b"events"].map_fd, wanted.ring_bytes, page_size)
+        self._counters = Counters(self._bpf[b"counters"].map_fd, len(self.points), cpus, page_size)
+        self.kinds = {point.op: "tracepoint" for point in self.points}
+        self.reasons: dict[int, str] = {}
+        self._raw: dict[int, RawProbe] = {}
+        self._early: list[NDArray[np.uint64]] = []
+        try:
+            self._calibrate(page_size)
+        except BaseException:
+            self.close()
+            raise
+
+    def _calibrate(self, page_size: int) -> None:
+        """Put raw forms in the place of tracepoints where pages turn out to map to frames."""
+        candidates = [point for point in self.points if point.raw and self._attach_raw(point)]
+        found: dict[int, PageMap] = {}
+        if candidates:
+            pairs = self._pairs(page_size)
+            for point in candidates:
+                told = page_map(pairs[(pairs[:, 1] >> np.uint64(48)) & np.uint64(0xFF) == self._index(point)])
+                if isinstance(told, PageMap):
+                    found[point.op] = told
+                else:
+                    self.reasons[point.op] = told
+        one = next(iter(found.values()), PageMap(0, 1))
+        for point in candidates:
+            if found.get(point.op) == one:
+                self._bpf.detach_tracepoint(point.name.encode())
+                self.kinds[point.op] = "raw_tracepoint"
             else:
-                failure = None
-        if failure is not None:
-            raise _refusal(failure, output)
-        self.ring = Ring(self._bpf[b"events"].map_fd, ring_bytes, page_size)
+                self._raw.pop(point.op).detach()
+        table = self._bpf[b"pages"]
+        table[0] = table.Leaf(one.base, one.size, one.shift, 1)
+        for probe in self._raw.values():
+            probe.forget_misses()
+        if candidates:
+            self._pairs(page_size)  # none is written any more: takes those that came out in between
+
+    def _index(self, point: Tracepoint) -> int:
+        return self.points.index(point)
+
+    def _attach_raw(self, point: Tracepoint) -> bool:
+        try:
+            with _captured_stderr():
+                self._raw[point.op] = RawProbe(self._bpf, point)
+        except Exception as error:
+            self.reasons[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
+            return False
+        return True
+
+    def _pairs(self, page_size: int) -> "NDArray[np.uint64]":
+        """Calibration records; what else comes out meanwhile is kept for the first drain."""
+        room = np.empty((self.ring.size_bytes // STRIDE_BYTES, RECORD_WORDS), np.uint64)
+        pairs = []
+        for _ in range(_CALIBRATION_ROUNDS):
+            stir(page_size)
+            time.sleep(0.001)
+            about, others = split(room[: self.ring.drain_into(room)].copy())
+            pairs.append(about)
+            self._early.append(others)
+        return np.concatenate(pairs)
+
+    def counted(self) -> "NDArray[np.int64]":
+        """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED."""
+        return self._counters.read()
+
+    @property
+    def waiting(self) -> int:
+        """Records that can be drained now."""
+        return sum(map(len, self._early)) + self.ring.waiting
+
+    @property
+    def fill(self) -> float:
+        """Share of the ring in use."""
+        return self.ring.waiting * STRIDE_BYTES / self.ring.size_bytes
+
+    @property
+    def ring_full(self) -> int:
+        """Events lost so far because the ring was full."""
+        return self._counters.ring_full
 
     def counters(self) -> list[Probe]:
-        """Each probe with its hits, ring losses and filtered events so far, summed over CPUs."""
-        table = self._bpf[b"counters"]
-        return [self._counted(table, index, probe) for index, probe in enumerate(self.probes)]
+        """Each probe with its hits, losses and filtered events so far, summed over CPUs."""
+        sums, second = self.counted().sum(axis=1).tolist(), self._counters.second_hits.tolist()
+        return [self._sum(*row) for row in zip(self.points, sums, second, strict=True)]
 
-    @staticmethod
-    def _counted(table: object, index: int, probe: Tracepoint) -> Probe:
-        per_cpu = list(table[index])  # type: ignore[index] # BCC's tables have no types
-        hits, lost, filtered = (
-            sum(getattr(c, name) for c in per_cpu) for name in ("hits", "lost", "filtered")
-        )
+    def _sum(self, point: Tracepoint, row: list[int], second_hits: int) -> Probe:
+        """Runs that the kernel skipped, and that the second copy did not make good, escaped.
+
+        Where the order decides whether an event is kept, nearly all of those are of order 0.
+        """
+        raw = self._raw.get(point.op)
+        misses = raw.misses if raw else None
+        escaped = 0 if misses is None else max(misses - second_hits, 0)
+        unseen = escaped if point.unless != "0" or self._orders else 0
         return Probe(
-            name=probe.name,
-            kind="tracepoint",
-            op=int(probe.op),
-            hits=hits,
-            kept=hits - lost - filtered,
-            lost=lost,
-            filtered=filtered,
+            name=point.name,
+            kind=self.kinds[point.op],
+            op=int(point.op),
+            hits=row[HITS] + escaped,
+            kept=row[HITS] - row[RING_FULL] - row[FILTERED],
+            lost=row[RING_FULL] + escaped - unseen,
+            filtered=row[FILTERED] + unseen,
+            skipped=None if misses is None else escaped - unseen,
         )
 
-    def drain(self) -> "NDArray[np.uint64]":
-        """Take every finished record from the ring: shape (n, 3)."""
-        return self.ring.drain()
+    def drain_into(self, out: "NDArray[np.uint64]") -> int:
+        """Move finished records to the front of `out`, shape (room, 3); returns how many."""
+        if self._early:
+            early = np.concatenate(self._early)
+            now = min(len(early), len(out))
+            out[:now] = early[:now]
+            self._early = [early[now:]] if now < len(early) else []
+            return now + self.drain_into(out[now:]) if now < len(out) else now
+        return self.ring.drain_into(out)
 
     def detach(self) -> None:
         """Stop the events; what is in the ring can still be drained, and counters read."""
-        for probe in self.probes:
-            self._bpf.detach_tracepoint(probe.name.encode())
+        for point in self.points:
+            if point.op in self._raw:
+                self._raw[point.op].detach()
+            else:
+                self._bpf.detach_tracepoint(point.name.encode())
 
     def close(self) -> None:
         """Free the ring and the programs."""
         self.ring.close()
+        self._counters.close()
         self._bpf.cleanup()
+
+
+class RawProbe:
+    """Both copies of a raw tracepoint program, attached one behind the other."""
+
+    def __init__(self, bpf: Any, point: Tracepoint) -> None:  # noqa: ANN401 - a bcc.BPF
+        """Load and attach them.
+
+        Raises:
+            Exception: BCC's, when the kernel refuses.
+        """
+        self._links: list[int] = []
+        kind = library.load().BPF.RAW_TRACEPOINT
+        first, second = (
+            bpf.load_func(name.encode(), kind) for name in (raw_function(point), second_function(point))
+        )
+        self._first_fd = first.fd
+        self._misses_before: int | None = 0
+        for function in (first, second):
+            link = library.load().lib.bpf_attach_raw_tracepoint(function.fd, point.event.encode())
+            if link < 0:
+                self.detach()
+                raise OSError(f"raw tracepoint {point.event} cannot be attached")
+            self._links.append(link)
+
+    @property
+    def misses(self) -> int | None:
+        """Runs of the first copy that the kernel skipped; None where it does not count them."""
+        misses = recursion_misses(self._first_fd)
+        return None if misses is None or self._misses_before is None else misses - self._misses_before
+
+    def forget_misses(self) -> None:
+        """Count from now on."""
+        self._misses_before = recursion_misses(self._first_fd)
+
+    def detach(self) -> None:
+        """Stop it."""
+        while self._links:
+            os.close(self._links.pop())
+
+
+def _load(text: str) -> Any:  # noqa: ANN401 - a bcc.BPF, which has no types
+    bcc = library.load()
+    failure: Exception | None = None
+    with _header_tree(), _captured_stderr() as output:
+        try:
+            return bcc.BPF(text=text.encode())
+        except Exception as error:
+            failure = error
+    raise _refusal(failure, output)

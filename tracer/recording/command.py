@@ -1,9 +1,17 @@
-"""The traced COMMAND: found before anything is recorded, run in the foreground, its code passed on."""
+"""The traced COMMAND: found before anything is recorded, run in the foreground, its code passed on.
 
+A small process, forked before anything else is done, waits to start it. So the command runs with the
+privileges its user had, although the recorder has given up its own by then, and can still be ended.
+"""
+
+import contextlib
 import errno
+import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +21,7 @@ from tracer.faults import Fault
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _GRACE_S = 5.0
+_GO, _TERM, _KILL = b"g", b"t", b"k"
 
 
 class CommandNotFound(Fault):
@@ -39,7 +48,7 @@ class CommandRefused(Fault):
 
 
 class Command:
-    """A command that runs while the guest is recorded."""
+    """A command that runs while the guest is recorded. Make it before there are threads."""
 
     def __init__(self, argv: list[str], *, quiet_stdout: bool) -> None:
         """Check that `argv[0]` exists. `quiet_stdout`: stdout is ours alone, its output goes to stderr.
@@ -51,9 +60,18 @@ class Command:
             raise CommandRefused(argv[0], PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
         if shutil.which(argv[0]) is None:
             raise CommandNotFound(argv[0])
-        self._argv, self._quiet = argv, quiet_stdout
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopped_by_us = False
+        self._argv = argv
+        self._returncode: int | None = None
+        self._started = self._stopped_by_us = False
+        # Packets, so that two messages never run into one.
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        self._keeper = os.fork()
+        if self._keeper == 0:
+            self._line.close()
+            _keep(argv, theirs, quiet_stdout=quiet_stdout)
+        theirs.close()
 
     def start(self) -> None:
         """Start it.
@@ -61,37 +79,79 @@ class Command:
         Raises:
             CommandRefused: when the kernel does not run such a file.
         """
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        try:
-            self._process = subprocess.Popen(self._argv, stdout=sys.stderr if self._quiet else None)
-        except OSError as error:
-            raise CommandRefused(self._argv[0], error) from error
+        self._line.sendall(_GO)
+        number = json.loads(self._line.recv(64) or b"5")  # EIO: the keeper was killed
+        if number:
+            raise CommandRefused(self._argv[0], OSError(number, os.strerror(number)))
+        self._started = True
 
     @property
     def running(self) -> bool:
         """Started and not ended yet."""
-        return self._process is not None and self._process.poll() is None
+        return self._started and self._returncode is None and not self._ended_within(0)
 
     def stop(self) -> None:
         """End it if it still runs: SIGTERM, then SIGKILL."""
-        if self._process is None or self._process.poll() is not None:
+        if not self.running:
             return
         self._stopped_by_us = True
-        self._process.terminate()
-        try:
-            self._process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for word in (_TERM, _KILL):
+            with contextlib.suppress(BrokenPipeError):
+                self._line.sendall(word)
+            if self._ended_within(_GRACE_S):
+                return
+
+    def close(self) -> None:
+        """Let the waiting process go, and the command live on if it runs."""
+        self._line.close()
+        if self._returncode is not None or not self._started:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._keeper, 0)
 
     @property
     def exit_status(self) -> int:
         """Its exit code as a shell tells it (128 + n for signal n); 0 if the recorder ended it."""
-        if self._process is None or self._stopped_by_us:
+        if not self._started or self._stopped_by_us:
             return 0
-        code = self._process.returncode or 0
+        code = self._returncode or 0
         return 128 - code if code < 0 else code
+
+    def _ended_within(self, seconds: float) -> bool:
+        if select.select([self._line], [], [], seconds)[0]:
+            told = self._line.recv(64)
+            self._returncode = json.loads(told) if told else -signal.SIGKILL
+            return True
+        return False
+
+
+def _keep(argv: list[str], line: socket.socket, *, quiet_stdout: bool) -> None:
+    """The waiting process: start the command when told to, pass signals on, tell its code. No return."""
+    # Handled, not ignored: what is ignored stays so in the command.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    try:
+        if line.recv(1) == _GO:
+            _run(argv, line, quiet_stdout=quiet_stdout)
+    finally:
+        os._exit(0)
+
+
+def _run(argv: list[str], line: socket.socket, *, quiet_stdout: bool) -> None:
+    try:
+        process = subprocess.Popen(argv, stdout=sys.stderr if quiet_stdout else None)
+    except OSError as error:
+        line.sendall(json.dumps(error.errno or errno.ENOEXEC).encode())
+        return
+    line.sendall(b"0")
+    ended = os.pidfd_open(process.pid)
+    listened: list[int | socket.socket] = [ended, line]
+    while ended not in (ready := select.select(listened, [], [])[0]):
+        if word := line.recv(1):
+            process.send_signal(signal.SIGTERM if word == _TERM else signal.SIGKILL)
+        elif ready:
+            listened.remove(line)  # the recorder is gone; the command lives on
+    with contextlib.suppress(OSError):
+        line.sendall(json.dumps(process.wait()).encode())
 
 
 class StopSignals:
@@ -102,8 +162,9 @@ class StopSignals:
         self._saved: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._saved[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+                self._saved[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,41 +1,36 @@
-"""One recording from start to stop: attach, snapshot, drain, segment, snapshot, detach."""
+"""One recording from start to stop: attach, snapshot, drain, segment, heal, snapshot, detach."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tracer import __version__
 from tracer.doctor import ensure_recordable
-from tracer.faults import Fault
-from tracer.format import FORMAT_VERSION, Clock, Manifest, Snapshot
-from tracer.guest import snapshot
+from tracer.faults import ExitCode, Fault, environment
+from tracer.format import FORMAT_VERSION, Clock, Manifest, Zone
+from tracer.guest.files import GuestFiles
 from tracer.guest.procfs import read_guest, read_reporting, read_zones
-from tracer.probes.kernel import KernelProbes
+from tracer.output import check_output, output_fault
+from tracer.probes.kernel import KernelProbes, Wanted
+from tracer.probes.points import LAYERS
+from tracer.recording import priority, privileges
+from tracer.recording.blocks import BLOCKS_BYTES, Blocks
 from tracer.recording.command import Command, StopSignals
-from tracer.recording.segmenter import Segmenter
-from tracer.writer import TraceWriter, check_output, output_fault
+from tracer.recording.drainer import CPU_CAP, Drainer
+from tracer.recording.encoder import Closing, Encoder
+from tracer.recording.filters import filtered_zones, pfn_ranges
+from tracer.recording.healing import Healing
+from tracer.recording.merger import MAX_SPAN_NS, Merger
+from tracer.recording.observer import Observer
+from tracer.recording.retention import forget, outdated, reason_to_end
+from tracer.recording.settings import Settings
+from tracer.units import human_bytes
+from tracer.writer import TraceWriter
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-DRAIN_INTERVAL_S = 0.005
 SEGMENT_ROWS = 4_000_000
-TELL_INTERVAL_NS = 500_000_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for. `ring_bytes`: a power of two."""
-
-    duration_ns: int | None = None
-    segment_ns: int = 5_000_000_000
-    ring_bytes: int = 64 << 20
-    force: bool = False
+CHECK_INTERVAL_NS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -49,14 +44,18 @@ class Progress:
     phase: str
 
 
-class Recorder:
-    """Records this guest into `path`. One use only.
+Tell = Callable[[Progress], None]
 
-    Events are drained on the calling thread; snapshots, sorting and encoding run on another.
+
+class Recorder:
+    """Records this guest into `path`. One use only; make it while there is one thread.
+
+    Events are drained on the calling thread; sampling, snapshots, encoding and merging have their own.
+    Once made, this process has no privileges left but those of the user who asked.
     """
 
     def __init__(self, path: Path, settings: Settings, command_line: list[str]) -> None:
-        """Check the output and attach the probes.
+        """Check the output, attach the probes, open what is needed, and drop privileges.
 
         Raises:
             Fault: when the output, the kernel or the privileges do not allow it.
@@ -64,53 +63,93 @@ class Recorder:
         check_output(path, force=settings.force)
         ensure_recordable()
         self.settings = settings
-        self._probes = KernelProbes(settings.ring_bytes)
-        try:
-            self.manifest = self._first_manifest(command_line)
-            self._writer = TraceWriter(path, self.manifest, force=settings.force)
-        except BaseException:
-            self._probes.close()
-            raise
-        self._segmenter = Segmenter(self._writer)
-        self._parts: list[NDArray[np.uint64]] = []
-        self._rows = 0
-        self._events = 0
+        with contextlib.ExitStack() as undo:
+            self._files = undo.enter_context(GuestFiles())
+            zones = filtered_zones(read_zones(self._files), settings.filters)
+            self._probes = KernelProbes(_wanted(settings, zones))
+            undo.callback(self._probes.close)
+            self.manifest = self._first_manifest(command_line, zones)
+            self._writer = TraceWriter(
+                path, self.manifest, force=settings.force, file_mode=settings.file_mode
+            )
+            undo.callback(self._writer.release)
+            self._check_room()
+            self._lower_privileges()
+            undo.pop_all()
+        self._blocks = Blocks()
+        self._observer = Observer(self._files, zones, self._probes.counted, self._probes.counters())
+        self._encoder = Encoder(
+            self._writer,
+            self._blocks,
+            self._observer.take_tables,
+            with_pid=settings.with_pid,
+            with_gfp=settings.with_gfp,
+        )
+        self._merger = Merger(self._writer, settings.keep_ns // 8 if settings.keep_ns else MAX_SPAN_NS)
+        self._drainer = Drainer(self._probes, self._blocks, self._encoder.put)
+        self._healing = Healing(settings.resync_interval_ns)
+        self._rows_closed = 0
+        self._resyncs = 0
         self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
-        self._tell_due_ns = 0
-        self._snapshots: list[Snapshot] = []
+        self._check_due_ns = 0
 
-    def _first_manifest(self, command_line: list[str]) -> Manifest:
+    def _first_manifest(self, command_line: list[str], zones: list[Zone]) -> Manifest:
         return Manifest(
             format=FORMAT_VERSION,
             tool=f"pagetide {__version__}",
             status="recording",
-            guest=read_guest(),
-            zones=read_zones(),
+            guest=read_guest(self._files),
+            zones=zones,
             reporting=read_reporting(),
             clock=Clock(monotonic_ns=time.monotonic_ns(), wall_ns=time.time_ns()),
-            layers=["buddy"],
+            layers=list(LAYERS[self.settings.layer]),
             rung="tracepoints",
             probes=self._probes.counters(),
             command_line=command_line,
+            filters=self.settings.filters,
         )
 
-    def run(
-        self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]
-    ) -> Manifest:
-        """Record until the command ends, the time is up or a signal comes; returns the manifest.
+    def _check_room(self) -> None:
+        free, least = self._writer.folder.free_bytes(), self.settings.min_free_bytes
+        if free < 2 * least:
+            raise environment(
+                f"the disk of {self._writer.path} is too full to record",
+                f"{human_bytes(free)} are free; it takes {human_bytes(2 * least)} to begin",
+                "free some space, record to another disk, or lower --min-free",
+            )
+
+    def _lower_privileges(self) -> None:
+        """Everything is open: what follows runs as the user who asked, the drain before others."""
+        priority.raise_drain()
+        user = privileges.invoker()
+        if user is not None:
+            self._writer.give_to(user.uid, user.gid)
+        privileges.drop(user)
+
+    @property
+    def cost(self) -> str:
+        """What this recording may take of the guest, in words; fixed before it starts."""
+        ring, blocks = human_bytes(self.settings.ring_bytes), human_bytes(BLOCKS_BYTES)
+        return f"ring {ring}, buffers {blocks}, draining at most {CPU_CAP:.0%} of one CPU"
+
+    def run(self, command: Command | None, signals: StopSignals, tell: Tell) -> Manifest:
+        """Record until the command ends, a bound is reached or a signal comes; returns the manifest.
 
         Raises:
-            Fault: when recording ended early because the trace could not be written; what was
-                written before is a trace.
+            Fault: when recording ended early because the trace could not be written, or the disk is
+                too full; what was written before is a trace.
         """
-        with contextlib.closing(self._probes), contextlib.ExitStack() as after:
-            self._take_snapshot("start", tell)
+        with contextlib.ExitStack() as after:
+            after.callback(self._files.close)
+            after.callback(self._probes.close)
+            self._observer.start()
+            self._snapshot("start", tell)
             if command is not None and self._alive and signals.received is None:
                 after.callback(command.stop)
                 self._start(command)
             ended_by = self._record(command, signals, tell)
             if self._alive:
-                self._take_snapshot("end", tell)
+                self._snapshot("end", tell)
             return self._close(ended_by)
 
     def _start(self, command: Command) -> None:
@@ -123,9 +162,9 @@ class Recorder:
     @property
     def _alive(self) -> bool:
         """Can the trace still be written?"""
-        return self._segmenter.failure is None
+        return self._encoder.failure is None
 
-    def _record(self, command: Command | None, signals: StopSignals, tell: Callable[[Progress], None]) -> str:
+    def _record(self, command: Command | None, signals: StopSignals, tell: Tell) -> str:
         """Drain until there is a reason to stop; returns the reason."""
         duration_ns = self.settings.duration_ns
         deadline_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
@@ -134,75 +173,102 @@ class Recorder:
                 return "failure"
             if signals.received is not None:
                 return signals.received.name
-            self._turn(tell, "recording")
+            if reason := self._turn(tell, "recording"):
+                return reason
+            self._heal()
             if command is not None and not command.running:
                 return "command"
             if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
                 return "duration"
 
-    def _turn(self, tell: Callable[[Progress], None], phase: str) -> None:
-        """One drain, and a segment when one is due."""
-        time.sleep(DRAIN_INTERVAL_S)
-        self._drain()
-        if self._rows >= SEGMENT_ROWS or time.monotonic_ns() >= self._segment_due_ns:
+    def _turn(self, tell: Tell, phase: str) -> str | None:
+        """One drain, a segment when one is due, a look around now and then; a reason to end, or None."""
+        self._drainer.pause()
+        self._drainer.turn()
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._segment_due_ns or self._drainer.events - self._rows_closed >= SEGMENT_ROWS:
             self._close_segment()
-        if time.monotonic_ns() >= self._tell_due_ns:
-            self._tell_due_ns = time.monotonic_ns() + TELL_INTERVAL_NS
-            lost = sum(probe.lost for probe in self._probes.counters())
-            size = self._writer.size_bytes
-            tell(Progress(self._events, lost, size, self._probes.ring.fill, phase))
-
-    def _drain(self) -> None:
-        records = self._probes.drain()
-        if len(records):
-            self._parts.append(records)
-            self._rows += len(records)
-            self._events += len(records)
+        if now_ns < self._check_due_ns:
+            return None
+        self._check_due_ns = now_ns + CHECK_INTERVAL_NS
+        size = self._writer.size_bytes + self._encoder.open_bytes
+        lost = self._probes.ring_full
+        tell(Progress(self._drainer.events, lost, size, self._probes.fill, phase))
+        return reason_to_end(
+            self.settings, self._writer, self._encoder.open_bytes, self._writer.size_of_kind("frames")
+        )
 
     def _close_segment(self, *, final: bool = False) -> None:
-        self._segmenter.segment(self._parts, self._probes.counters(), final=final)
-        self._parts, self._rows = [], 0
+        self._drainer.flush()
+        closing = Closing(self._probes.counters(), self._drainer.take_losses(), final)
+        self._encoder.close_segment(closing)
+        self._merger.look()
+        self._rows_closed = self._drainer.events
         self._segment_due_ns = time.monotonic_ns() + self.settings.segment_ns
 
-    def _take_snapshot(self, name: str, tell: Callable[[Progress], None]) -> None:
-        """Take a snapshot on the other thread while draining goes on here."""
-        done = threading.Event()
+    def _begin_snapshot(self, name: str) -> None:
+        self._healing.began(time.monotonic_ns())
+        guest = self.manifest.guest
+        self._observer.begin_snapshot(name, self._writer, guest.pageblock_order, self.settings.filters)
 
-        def job() -> None:
-            taken, runs = snapshot.take(name, self.manifest.guest.pageblock_order)
-            self._writer.write_frames(name, runs)
-            self._snapshots.append(taken)
-            # On disk at once: a recording that is killed keeps its start.
-            self._writer.write_manifest(self._manifest_now("recording", None))
-            done.set()
+    def _snapshot(self, name: str, tell: Tell) -> None:
+        """Take a snapshot while draining goes on, and wait for it."""
+        self._wait_for_snapshot(tell, "resync")
+        self._begin_snapshot(name)
+        self._wait_for_snapshot(tell, f"{name} snapshot")
 
-        self._segmenter.submit(job)
-        while not done.is_set() and self._alive:
-            self._turn(tell, f"{name} snapshot")
+    def _wait_for_snapshot(self, tell: Tell, phase: str) -> None:
+        try:
+            while not self._observer.snapshot_ended and self._alive:
+                self._turn(tell, phase)
+            self._note_snapshots()
+        except Exception as error:
+            self._encoder.failure = self._encoder.failure or error
 
-    def _manifest_now(self, status: str, ended_by: str | None) -> Manifest:
-        probes = self._probes.counters()
-        return replace(
-            self.manifest,
-            status=status,
-            # While recording goes on, what is not stored yet is not lost.
-            probes=probes if status == "recording" else self._segmenter.account(probes),
-            snapshots=list(self._snapshots),
-            late_events=self._segmenter.late,
-            ended_by=ended_by,
-        )
+    def _heal(self) -> None:
+        """Store a resync that is done, begin one that is due, forget what --keep makes old."""
+        try:
+            if not self._observer.snapshot_ended:
+                return
+            self._note_snapshots()
+        except Exception as error:
+            self._encoder.failure = self._encoder.failure or error
+            return
+        if self._healing.is_due(time.monotonic_ns(), self._drainer.last_loss_ns):
+            self._resyncs += 1
+            self._begin_snapshot(f"resync-{self._resyncs}")
+
+    def _note_snapshots(self) -> None:
+        """Tell the manifest of snapshots that it does not know yet."""
+        shots, self._observer.snapshots = self._observer.snapshots, []
+        if not shots:
+            return
+        self.manifest = replace(self.manifest, snapshots=[*self.manifest.snapshots, *shots])
+        if self.settings.keep_ns is not None:
+            old = outdated(self.manifest.snapshots, self.settings.keep_ns, time.monotonic_ns())
+            if old:
+                with self._merger.exclusive:
+                    self.manifest = forget(self._writer, self.manifest, old)
+        # While recording goes on, what is not stored yet is not lost.
+        self._writer.write_manifest(replace(self.manifest, probes=self._probes.counters()))
 
     def _close(self, ended_by: str) -> Manifest:
         """Detach, store what is left, write the last manifest."""
         self._probes.detach()
-        self._drain()
+        self._observer.finish()
+        self._drainer.finish(lambda: self._alive)  # where nothing can be stored any more, it is lost
         self._close_segment(final=True)
-        self._segmenter.finish()
-        failure = self._segmenter.failure
-        if failure is None:
-            manifest = self._manifest_now("complete", ended_by)
-        else:
-            manifest = self._manifest_now("recovered", "failure")
+        self._encoder.finish()
+        self._merger.finish()
+        failure = self._encoder.failure
+        manifest = replace(
+            self.manifest,
+            status="complete" if failure is None else "recovered",
+            probes=self._encoder.account(self._probes.counters()),
+            late_events=self._encoder.late,
+            ended_by=ended_by if failure is None else "failure",
+            notes=[*self.manifest.notes, *self._observer.notes],
+        )
         try:
             self._writer.close(manifest)
         except OSError as error:
@@ -214,6 +280,19 @@ class Recorder:
         return manifest
 
 
+def _wanted(settings: Settings, zones: list[Zone]) -> Wanted:
+    filters = settings.filters
+    orders = filters.orders if filters else None
+    return Wanted(
+        settings.layer,
+        settings.ring_bytes,
+        orders=(orders[0], orders[1]) if orders else None,
+        ranges=pfn_ranges(zones, filters),
+        with_pid=settings.with_pid,
+        with_gfp=settings.with_gfp,
+    )
+
+
 def stopped_early(path: Path, error: OSError, manifest: Manifest) -> Fault:
     """Recording had to end; what was written is a trace, and its tail is counted as lost."""
     fault = output_fault(path, error)
@@ -222,4 +301,14 @@ def stopped_early(path: Path, error: OSError, manifest: Manifest) -> Fault:
         f"{fault.how}; {manifest.lost} events at the end are lost, the trace up to there is whole",
         fault.fix,
         fault.code,
+    )
+
+
+def disk_too_full(path: Path, least: int) -> Fault:
+    """Recording ended in good order, but earlier than asked for."""
+    return Fault(
+        f"recording stopped early: the disk of {path} is nearly full",
+        f"less than {human_bytes(least)} would have been left (--min-free); the trace is whole up to there",
+        "free some space or record to another disk",
+        ExitCode.ENVIRONMENT,
     )

@@ -1,0 +1,108 @@
+"""What the kernel says of its memory as a whole, second by second: `SAMPLE_COLUMNS`.
+
+A sample costs a few small reads of /proc, and nothing it meets may end a recording: one that cannot
+be read or understood is counted and left out.
+"""
+
+import threading
+from typing import Any
+
+import pyarrow as pa
+
+from tracer.faults import Fault, environment
+from tracer.format import SAMPLE_COLUMNS, Zone
+from tracer.guest.files import GuestFiles
+from tracer.guest.procfs import parse_vmstat, read_buddyinfo, zone_counts
+from tracer.parquet import arrow_schema
+
+SAMPLE_SCHEMA = arrow_schema(SAMPLE_COLUMNS)
+
+# As /proc/zoneinfo and /proc/vmstat call them, in the order of the columns.
+ZONE_COUNTS = ("managed", "free", "pcp", "min", "low", "high", "boost")
+GUEST_COUNTS = (
+    "nr_file_pages",
+    "nr_anon_pages",
+    "nr_slab_reclaimable",
+    "nr_slab_unreclaimable",
+    "compact_stall",
+    "compact_success",
+    "compact_isolated",
+)
+NEEDED = ("managed", "free", "min", "low", "high")
+NOT_SHOWN = -1
+
+Row = tuple[Any, ...]  # the values of SAMPLE_COLUMNS
+
+
+def take(files: GuestFiles, zones: list[Zone], lost_events: int) -> list[Row]:
+    """One sample now: a row per zone, in the order of `zones`, the manifest's.
+
+    A value this kernel does not show is -1: `boost` before zoneinfo had it, compaction's counters
+    where it is not built in, all of vmstat's where there is none. A zone that has lost all its memory
+    is no longer in buddyinfo and has no row; nor has one that got its first after `zones` was read.
+
+    Raises:
+        Fault: when one of the files cannot be read, or has another form than any known kernel's.
+    """
+    blocks = {(info.node, info.zone): info for info in read_buddyinfo(files)}
+    counts = zone_counts(files.text("zoneinfo"))
+    vmstat = parse_vmstat(files.text("vmstat") if "vmstat" in files else "", GUEST_COUNTS)
+    guest = [vmstat.get(name, NOT_SHOWN) for name in GUEST_COUNTS]
+    rows = []
+    for index, zone in enumerate(zones):
+        info, shown = blocks.get((zone.node, zone.name)), counts.get((zone.node, zone.name), {})
+        if info is None:
+            continue
+        if lacking := [name for name in NEEDED if name not in shown]:
+            raise _unusual(f"zoneinfo shows no {lacking[0]} of zone {zone.name}")
+        if max(info.blocks) >> 32:
+            raise _unusual(f"buddyinfo counts {max(info.blocks)} blocks in zone {zone.name}")
+        own = [shown.get(name, NOT_SHOWN) for name in ZONE_COUNTS]
+        instants = (info.read_begin_ns, info.read_end_ns)
+        rows.append((*instants, index, info.blocks, *own, *guest, lost_events))
+    if not rows:
+        raise _unusual("buddyinfo names none of the guest's zones")
+    return rows
+
+
+def _unusual(how: str) -> Fault:
+    return environment(
+        "the kernel's counts have another form than any known kernel's", how, "report this kernel"
+    )
+
+
+class Sampler:
+    """Collects samples until a segment takes them. Any thread may sample or take.
+
+    Attributes:
+        failures: samples left out because something could not be read or understood.
+        first_failure: why the first of them was.
+    """
+
+    def __init__(self, files: GuestFiles, zones: list[Zone]) -> None:
+        self.failures = 0
+        self.first_failure: str | None = None
+        self._files, self._zones = files, zones
+        self._rows: list[Row] = []
+        self._lock = threading.Lock()
+
+    def sample(self, lost_events: int) -> None:
+        """Take one now; never raises."""
+        try:
+            rows, failure = take(self._files, self._zones, lost_events), None
+        except Fault as fault:
+            rows, failure = [], f"{fault.what}: {fault.how}"
+        except ValueError as error:  # a number of thousands of digits
+            rows, failure = [], str(error)
+        with self._lock:
+            self._rows += rows
+            if failure:
+                self.failures += 1
+                self.first_failure = self.first_failure or failure
+
+    def take_table(self) -> pa.Table:
+        """The samples since the last call (`SAMPLE_COLUMNS`), in the order they were taken."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+        columns = zip(*rows, strict=True) if rows else [[]] * len(SAMPLE_SCHEMA)
+        return pa.table(list(map(list, columns)), schema=SAMPLE_SCHEMA)

@@ -1,0 +1,104 @@
+"""The Parquet files of a trace: their schemas and encodings, and how one is written aside."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracer.folder import Folder
+from tracer.format import EVENT_COLUMNS, OPTIONAL_COLUMNS, Part
+
+ROW_GROUP_ROWS = 1_000_000
+LEVEL = 3  # of zstd
+DELTA_COLUMNS = ("ts_ns", "pfn", "count", "read_begin_ns", "read_end_ns", "read_ts_ns")
+
+
+def arrow_type(kind: str) -> pa.DataType:
+    """The Arrow type of a column of `tracer.format`; `list<T>` is the only nested one."""
+    if kind.startswith("list<"):
+        return pa.list_(pa.type_for_alias(kind[5:-1]))
+    return pa.type_for_alias(kind)
+
+
+def arrow_schema(columns: dict[str, str]) -> pa.Schema:
+    """The Arrow schema of the columns of a kind of file."""
+    return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+
+
+def event_schema(*, with_pid: bool = False, with_gfp: bool = False) -> pa.Schema:
+    """The Arrow schema of events, with the optional columns asked for."""
+    wanted = {"pid": with_pid, "gfp": with_gfp}
+    return arrow_schema(EVENT_COLUMNS | {n: kind for n, kind in OPTIONAL_COLUMNS.items() if wanted[n]})
+
+
+def checksum(path: Path) -> str:
+    """blake2b-128 of a file, in hex."""
+    with path.open("rb") as file:
+        return _digest(file)
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """A Parquet file with the trace's encodings."""
+    delta = [name for name in schema.names if name in DELTA_COLUMNS]
+    others = [f.name for f in schema if f.name not in DELTA_COLUMNS and not pa.types.is_nested(f.type)]
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        compression_level=LEVEL,
+        use_dictionary=others,
+        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+        write_page_checksum=True,
+        store_schema=False,
+    )
+
+
+class PartFile:
+    """A Parquet file that grows row group by row group, aside; `close` puts it in its place."""
+
+    def __init__(self, folder: Folder, kind: str, name: str, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._folder, self._kind, self._name, self._schema = folder, kind, name, schema
+        self._undo = contextlib.ExitStack()
+        self._file = self._undo.enter_context(folder.aside(name))
+        self._writer = self._undo.enter_context(parquet_writer(self._file, schema))
+
+    def append(self, table: pa.Table) -> None:
+        """Add row groups. `table`: the schema's columns; an empty one adds none."""
+        try:
+            if table.num_rows:
+                self._writer.write_table(table, ROW_GROUP_ROWS)
+                self.rows += table.num_rows
+        except BaseException as error:
+            self.abandon(error)
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written so far."""
+        return self._file.tell()
+
+    def close(self) -> Part:
+        """Sync it and put it in its place."""
+        self._undo.close()
+        with os.fdopen(self._folder.open(self._name), "rb") as file:
+            digest = _digest(file)
+        size = self._folder.size(self._name)
+        return Part(f"{self._kind}/{self._name}", self.rows, size, digest)
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Remove it."""
+        reason = error or RuntimeError("abandoned")
+        with contextlib.suppress(BaseException):
+            self._undo.__exit__(type(reason), reason, None)

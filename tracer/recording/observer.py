@@ -1,0 +1,146 @@
+"""What is looked at beside the events: a sample each second, and snapshots, on threads of their own."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from tracer.faults import Fault
+from tracer.format import COUNTER_COLUMNS, Filters, Probe, Snapshot
+from tracer.guest import snapshot
+from tracer.guest.files import GuestFiles
+from tracer.guest.samples import Sampler
+from tracer.parquet import arrow_schema
+from tracer.recording import priority
+from tracer.recording.encoder import Beside
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tracer.format import Zone
+    from tracer.writer import TraceWriter
+
+SAMPLE_INTERVAL_S = 1.0
+_SCHEMA = arrow_schema(COUNTER_COLUMNS)
+_FIELDS = ("hits", "ring_full", "filtered")
+
+
+class CounterLog:
+    """The probes' counters second by second; rows only where hits grew since the last time."""
+
+    def __init__(self, probes: list[Probe]) -> None:
+        self._ops = np.array([probe.op for probe in probes], np.uint8)
+        self._hits: NDArray[np.int64] | None = None
+        self._rows: list[pa.RecordBatch] = []
+
+    def note(self, ts_ns: int, counted: "NDArray[np.int64]") -> None:
+        """`counted`: shape (probes, CPUs, 3), hits, ring-full and filtered so far."""
+        hits = counted[:, :, 0]
+        probe, cpu = np.nonzero(hits if self._hits is None else hits != self._hits)
+        self._hits = hits
+        columns = [np.full(len(probe), ts_ns), self._ops[probe], cpu.astype(np.uint16)]
+        columns += [np.ascontiguousarray(counted[probe, cpu, field]) for field in range(len(_FIELDS))]
+        self._rows.append(pa.record_batch([pa.array(c) for c in columns], schema=_SCHEMA))
+
+    def take_table(self) -> pa.Table:
+        """The rows since the last call (`COUNTER_COLUMNS`)."""
+        rows, self._rows = self._rows, []
+        return pa.Table.from_batches(rows, _SCHEMA)
+
+
+class Observer:
+    """Samples each second from `start` to `finish`; one snapshot at a time when asked.
+
+    Attributes:
+        snapshots: those taken and stored that nobody has collected yet.
+        notes: what could not be seen, a line each.
+    """
+
+    def __init__(
+        self,
+        files: GuestFiles,
+        zones: "list[Zone]",
+        counters: Callable[[], "NDArray[np.int64]"],
+        probes: list[Probe],
+    ) -> None:
+        """`counters()`: counted so far, shape (probes, CPUs, 3)."""
+        self.snapshots: list[Snapshot] = []
+        self.notes: list[str] = []
+        self._files, self._counters = files, counters
+        self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="pagetide-samples", daemon=True)
+        self._busy: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._begun = False  # the first snapshot is stored
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """End sampling, with a last sample."""
+        self._stop.set()
+        self._thread.join()
+        if self._sampler.failures:
+            self.notes.append(
+                f"{self._sampler.failures} samples could not be taken: {self._sampler.first_failure}"
+            )
+
+    def take_tables(self) -> Beside:
+        """What was sampled since the last call."""
+        with self._lock:
+            return Beside(self._sampler.take_table(), self._log.take_table())
+
+    def _sample(self) -> None:
+        priority.lower()
+        due = time.monotonic()
+        going = True
+        while going:
+            going = not self._stop.wait(max(0.0, due - time.monotonic()))
+            due = max(due + SAMPLE_INTERVAL_S, time.monotonic())
+            counted = self._counters()
+            with self._lock:
+                self._sampler.sample(int(counted[:, :, 1].sum()))
+                self._log.note(time.monotonic_ns(), counted)
+
+    def begin_snapshot(
+        self, name: str, writer: "TraceWriter", pageblock_order: int, filters: Filters | None
+    ) -> None:
+        """Take a snapshot and store it; `snapshot_ended` tells when that is done."""
+
+        def take() -> None:
+            priority.lower()
+            try:
+                taken, runs = snapshot.take(name, self._files, pageblock_order, filters)
+                writer.write_frames(name, runs)
+                self.snapshots.append(taken)
+                self._begun = True
+            except Exception as error:
+                self._failure = error
+
+        self._busy = threading.Thread(target=take, name="pagetide-snapshot", daemon=True)
+        self._busy.start()
+
+    @property
+    def snapshot_ended(self) -> bool:
+        """No snapshot is being taken. A resync that cannot be read is noted, and recording goes on.
+
+        Raises:
+            Exception: what the first snapshot met, or what storing any of them met.
+        """
+        if self._busy is None:
+            return True
+        if self._busy.is_alive():
+            return False
+        self._busy = None
+        failure, self._failure = self._failure, None
+        if isinstance(failure, Fault) and self._begun:
+            self.notes.append(f"a snapshot could not be taken: {failure.what}: {failure.how}")
+        elif failure is not None:
+            raise failure
+        return True
