@@ -424,3 +424,12 @@ def test_a_zone_kept_in_part_has_the_same_frames_there_as_a_whole_one(tmp_path, 
     put(tmp_path, {"zoneinfo": ZONEINFO.replace("managed  4096", "managed  2048")})
     _, rows, _ = taken(files, Filters(pfns=[4096, 7000]))
     assert rows == [(4096, ABSENT), (2048, ABSENT), (856, USED), (1192, ABSENT)]
+
+
+def test_what_is_managed_is_told_from_the_whole_zone_where_a_part_is_kept(tmp_path, files):
+    flags_file(tmp_path, [NOPAGE_FLAG] * 4096 + [0] * 4096 + [LRU_FLAG] * 4096)
+    text = ZONEINFO.replace("spanned  4096", "spanned  8192").replace("present  4096", "present  8192")
+    put(tmp_path, {"zoneinfo": text})
+    # As much is managed as the half that is not kept: only who reads that one, too, knows which.
+    assert taken(files, Filters(pfns=[4096, 8192]))[1] == [(4096, ABSENT)] * 3
+    assert taken(files)[1] == [(4096, ABSENT), (4096, ABSENT), (4096, USED)]
