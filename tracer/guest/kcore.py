@@ -38,10 +38,8 @@ class Kcore:
             os.close(self._file)
             raise
 
-    def __enter__(self) -> "Kcore":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close it."""
         os.close(self._file)
 
     def read(self, address: int, size: int) -> bytes:

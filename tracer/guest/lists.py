@@ -79,24 +79,47 @@ class Lists:
     read_ts_ns: int
 
 
-def read_lists(zones: list[Zone], orders: range, pages: Pages | None = None) -> "pa.Table":
-    """The free lists of these orders, with the columns of LIST_COLUMNS.
+class FreeLists:
+    """The free lists of the running kernel. Opened with privileges, read on without them."""
 
-    `zones`: as the snapshot tells them, which the zone column counts. `pages`: as the probes found
-    it; without it the kernel's own variable is asked.
+    def __init__(self, zones: list[Zone], pages: Pages | None = None) -> None:
+        """Find the zones. `pages`: as the probes found it; without it the kernel's own variable is asked.
 
-    Raises:
-        NoLists: with the reason.
-    """
-    try:
-        symbols = kallsyms.read([_NODES, _ONE_NODE, _PAGES])
-        known = layout(load())
-        with Kcore() as memory:
+        Raises:
+            NoLists: with the reason.
+        """
+        try:
+            symbols = kallsyms.read([_NODES, _ONE_NODE, _PAGES])
+            self._layout = layout(load())
+            self._memory = Kcore()
+        except (OSError, BadTypes) as error:
+            raise NoLists(str(error)) from error
+        try:
             addresses = {name: symbol.address for name, symbol in symbols.items()}
-            where = pages or _pages(memory, addresses, known)
-            return table(walk_all(memory, known, addresses, zones, orders, where))
-    except (OSError, BadTypes) as error:
-        raise NoLists(str(error)) from error
+            self._pages = pages or find_pages(self._memory, addresses, self._layout)
+            nodes = {zone.node for zone in zones}
+            self._zones = find_zones(self._memory, self._layout, addresses, nodes)
+        except OSError as error:
+            self.close()
+            raise NoLists(str(error)) from error
+        except NoLists:
+            self.close()
+            raise
+
+    def read(self, zones: list[Zone], orders: range) -> "pa.Table":
+        """The lists of these orders now, with the columns of LIST_COLUMNS; `zones` is what zone counts.
+
+        Raises:
+            NoLists: with the reason.
+        """
+        try:
+            return table(walk_all(self._memory, self._layout, self._zones, zones, orders, self._pages))
+        except OSError as error:
+            raise NoLists(str(error)) from error
+
+    def close(self) -> None:
+        """Close the kernel's memory."""
+        self._memory.close()
 
 
 def layout(types: Types) -> Layout:
@@ -135,18 +158,17 @@ def layout(types: Types) -> Layout:
 def walk_all(
     memory: Memory,
     known: Layout,
-    symbols: dict[str, int],
+    addresses: dict[tuple[int, str], int],
     zones: list[Zone],
     orders: range,
     pages: Pages,
 ) -> Iterator[Lists]:
-    """Every zone and order, zones in the order given.
+    """Every zone and order, zones in the order given; `addresses` as `find_zones` tells them.
 
     Raises:
         NoLists: when a zone is not found, or a list does not stand still.
         OSError: when memory cannot be read.
     """
-    addresses = _zone_addresses(memory, known, symbols, {zone.node for zone in zones})
     for index, zone in enumerate(zones):
         address = addresses.get((zone.node, zone.name))
         if address is None:
@@ -215,10 +237,15 @@ def _follow(
         raise _Moved
 
 
-def _zone_addresses(
+def find_zones(
     memory: Memory, known: Layout, symbols: dict[str, int], nodes: Iterable[int]
 ) -> dict[tuple[int, str], int]:
-    """(node, name) -> where its struct zone lies."""
+    """(node, name) -> where its struct zone lies.
+
+    Raises:
+        NoLists: when the kernel hides its addresses.
+        OSError: when memory cannot be read.
+    """
     found = {}
     for node in nodes:
         start = _node(memory, symbols, node) + known.zones.offset
@@ -237,7 +264,13 @@ def _node(memory: Memory, symbols: dict[str, int], node: int) -> int:
     raise NoLists(f"/proc/kallsyms tells no address of {_NODES} or {_ONE_NODE}")
 
 
-def _pages(memory: Memory, symbols: dict[str, int], known: Layout) -> Pages:
+def find_pages(memory: Memory, symbols: dict[str, int], known: Layout) -> Pages:
+    """Where the struct pages lie, from the kernel's own variable.
+
+    Raises:
+        NoLists: when it has none, or hides addresses.
+        OSError: when memory cannot be read.
+    """
     if not symbols.get(_PAGES):
         raise NoLists(f"/proc/kallsyms tells no address of {_PAGES}")
     return Pages(_pointer(memory, symbols[_PAGES]), known.page_size)

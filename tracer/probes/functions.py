@@ -110,8 +110,8 @@ FUNCTIONS = (
         after="__putback_isolated_page",
     ),
 )
-# Between these the task is compacting memory. They make no events.
-COMPACTION_BEGIN, COMPACTION_END = "mm_compaction_begin", "mm_compaction_end"
+# Tracepoints between which a task is compacting memory, and the C functions for them. They make no events.
+COMPACTION = (("mm_compaction_begin", "begin_compaction"), ("mm_compaction_end", "end_compaction"))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Plan:
         absent: units whose function this kernel does not have at all.
     """
 
-    units: tuple[Unit, ...]
+    units: tuple[Unit, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from tracer.format import Op
 from tracer.probes import functions, library
 from tracer.probes.functions import FENTRY, KPROBE, RETURN, Form, Plan, Program, Unit
 from tracer.probes.prints import captured
@@ -29,6 +30,11 @@ class Attached:
     unit: Unit
     kind: str
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """What its events are called."""
+        return self.unit.function.ops
+
 
 @dataclass
 class Hooks:
@@ -37,22 +43,37 @@ class Hooks:
     Attributes:
         attached: the units that run.
         left_out: name of a unit -> why it does not.
+        undo: detaches one thing each, the last one first.
     """
 
     attached: list[Attached] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    _undo: list[Callable[[], None]] = field(default_factory=list)
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> set[str]:
+        """Of all units that run."""
+        return {one.kind for one in self.attached}
+
+    @property
+    def ops(self) -> set[Op]:
+        """Of all units that run."""
+        return {op for one in self.attached for op in one.ops}
 
     def detach(self) -> None:
         """Stop the events."""
-        while self._undo:
-            self._undo.pop()()
+        while self.undo:
+            self.undo.pop()()
 
 
-def attach(bpf: Any, plan: Plan, *, pages_known: bool = True) -> Hooks:  # noqa: ANN401 - BCC has no types
-    """Attach what the kernel lets us. `pages_known`: a page can be turned into its pfn."""
-    hooks = Hooks(left_out=dict(plan.left_out))
-    _mark_compaction(bpf, hooks)
+def attach(bpf: Any, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:  # noqa: ANN401 - BCC has no types
+    """Attach what the kernel lets us, and note it in `hooks`.
+
+    `pages_known`: a page can be turned into its pfn.
+    """
+    hooks.left_out.update(plan.left_out)
+    if plan.units:
+        _mark_compaction(bpf, hooks)
     for unit in plan.units:
         name = unit.function.name
         try:
@@ -62,8 +83,7 @@ def attach(bpf: Any, plan: Plan, *, pages_known: bool = True) -> Hooks:  # noqa:
             hooks.left_out[name] = str(reason)
         else:
             hooks.attached.append(Attached(unit, kind))
-            hooks._undo += undo  # noqa: SLF001 - this function fills it
-    return hooks
+            hooks.undo += undo
 
 
 def _check(unit: Unit, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:
@@ -77,18 +97,18 @@ def _check(unit: Unit, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:
 
 def _mark_compaction(bpf: Any, hooks: Hooks) -> None:  # noqa: ANN401
     """Note who is compacting. Without these events every isolation has the other cause."""
-    for event, function in (
-        (functions.COMPACTION_BEGIN, b"begin_compaction"),
-        (functions.COMPACTION_END, b"end_compaction"),
-    ):
-        with captured() as said:
-            try:
-                bpf.load_func(function, library.load().BPF.RAW_TRACEPOINT)
-                bpf.attach_raw_tracepoint(tp=event.encode(), fn_name=function)
-            except Exception as error:
-                hooks.left_out[event] = _reason(error, said)
-                return
-        hooks._undo.append(partial(bpf.detach_raw_tracepoint, event.encode()))  # noqa: SLF001
+    lib, kind = library.load().lib, library.load().BPF.RAW_TRACEPOINT
+    for event, function in functions.COMPACTION:
+        said: list[str] = []
+        try:
+            with captured() as said:
+                program = bpf.load_func(function.encode(), kind)
+                link = _checked(lib.bpf_attach_raw_tracepoint(program.fd, event.encode()))
+        except Exception as error:
+            hooks.left_out[event] = _reason(error, said)
+            hooks.detach()  # one without the other would mark for ever
+            return
+        hooks.undo.append(partial(os.close, link))
 
 
 def _attach_best(bpf: Any, unit: Unit) -> tuple[str, list[Callable[[], None]]]:  # noqa: ANN401
@@ -108,28 +128,22 @@ def _attach_form(bpf: Any, form: Form) -> list[Callable[[], None]]:  # noqa: ANN
         said: list[str] = []
         try:
             with captured() as said:
-                undo.append(_ATTACH[form.kind](bpf, program))
+                undo += [partial(os.close, fd) for fd in reversed(_ATTACH[form.kind](bpf, program))]
         except Exception as error:
-            for step in reversed(undo):
-                step()
+            while undo:
+                undo.pop()()
             raise Refused(_reason(error, said)) from error
     return undo
 
 
-def _attach_fentry(bpf: Any, program: Program) -> Callable[[], None]:  # noqa: ANN401
+def _attach_fentry(bpf: Any, program: Program) -> list[int]:  # noqa: ANN401
     lib = library.load().lib
     fd = _load_fentry(bpf, lib, program)
-    link = lib.bpf_attach_kfunc(fd)
-    if link < 0:
-        number = ctypes.get_errno()
+    try:
+        return [_checked(lib.bpf_attach_kfunc(fd)), fd]
+    except OSError:
         os.close(fd)
-        raise OSError(number, os.strerror(number))
-
-    def detach() -> None:
-        os.close(link)
-        os.close(fd)
-
-    return detach
+        raise
 
 
 def _load_fentry(bpf: Any, lib: Any, program: Program) -> int:  # noqa: ANN401
@@ -152,17 +166,24 @@ def _load_fentry(bpf: Any, lib: Any, program: Program) -> int:  # noqa: ANN401
         )
         if fd >= 0:
             return fd
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number))
+    return _checked(fd)
 
 
-def _attach_kprobe(bpf: Any, program: Program) -> Callable[[], None]:  # noqa: ANN401
+def _attach_kprobe(bpf: Any, program: Program) -> list[int]:  # noqa: ANN401
+    """Kernels with a BPF ring buffer attach by a perf event of its own; to close it is to detach."""
+    bcc = library.load()
     target, name = program.target.encode(), program.function.encode()
-    if program.at == RETURN:
-        bpf.attach_kretprobe(event=target, fn_name=name)
-        return lambda: bpf.detach_kretprobe(event=target, fn_name=name)
-    bpf.attach_kprobe(event=target, fn_name=name)
-    return lambda: bpf.detach_kprobe(event=target, fn_name=name)
+    event = b"pagetide_%d_%s" % (os.getpid(), name)
+    loaded = bpf.load_func(name, bcc.BPF.KPROBE)
+    at = int(program.at == RETURN)
+    return [_checked(bcc.lib.bpf_attach_kprobe(loaded.fd, at, event, target, 0, 0))]
+
+
+def _checked(fd: int) -> int:
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd
 
 
 _ATTACH = {FENTRY: _attach_fentry, KPROBE: _attach_kprobe}

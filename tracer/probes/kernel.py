@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer.faults import Fault, environment
-from tracer.format import Probe
-from tracer.probes import library, points
+from tracer.format import Op, Probe
+from tracer.guest import kallsyms
+from tracer.probes import functions, hooks, library, points
 from tracer.probes.calibration import PageMap, page_map, split, stir
 from tracer.probes.counters import FILTERED, HITS, RING_FULL, Counters, possible_cpus, recursion_misses
-from tracer.probes.points import LAYERS, Tracepoint
+from tracer.probes.ladder import Ladder, climb, rung_of
+from tracer.probes.points import BUDDY, LAYERS, Tracepoint
+from tracer.probes.prints import captured
 from tracer.probes.program import Options, raw_function, second_function, source
 from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
 from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
@@ -47,23 +48,6 @@ def _header_tree() -> Iterator[None]:
         yield
     finally:
         del os.environ[KERNEL_SOURCE]
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """What the compiler prints to file descriptor 2, as lines, instead of on the terminal."""
-    lines: list[str] = []
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            file.seek(0)
-            lines += file.read().decode(errors="replace").splitlines()
 
 
 def _refusal(error: Exception, output: list[str]) -> Fault:
@@ -106,9 +90,12 @@ class KernelProbes:
 
     Attributes:
         ring: where records come out.
-        points: the probes, in the order of their counters.
+        points: the tracepoints, in the order of their counters; those of functions come behind.
         kinds: by op, tracepoint or raw_tracepoint.
         reasons: by op, why it is no raw tracepoint although it could be.
+        hooks: what is attached to functions, and what is not and why.
+        ladder: the rung that is in use, and why no higher one.
+        page_map: where struct pages lie, if that was found out.
 
     Raises (on creation):
         Fault: when a required tracepoint is missing, or BPF is refused.
@@ -135,19 +122,37 @@ class KernelProbes:
             with_pid=wanted.with_pid,
             with_gfp=wanted.with_gfp,
         )
-        self._bpf = _load(source(self.points, options))
+        ladder = climb()
+        self._plan = _plan(ladder) if BUDDY in layers else functions.Plan()
+        first, others = len(self.points), len(self._plan.ops)
+        extra = functions.source(self._plan, first) if others else ""
+        self._bpf = _load(source(self.points, options, others=others, extra=extra))
         self._orders = wanted.orders
         self.ring = Ring(self._bpf[b"events"].map_fd, wanted.ring_bytes, page_size)
-        self._counters = Counters(self._bpf[b"counters"].map_fd, len(self.points), cpus, page_size)
+        self._counters = Counters(self._bpf[b"counters"].map_fd, first + others, cpus, page_size)
         self.kinds = {point.op: "tracepoint" for point in self.points}
         self.reasons: dict[int, str] = {}
         self._raw: dict[int, RawProbe] = {}
+        self._detached: set[int] = set()
         self._early: list[NDArray[np.uint64]] = []
+        self.page_map: PageMap | None = None
+        self.hooks = hooks.Hooks()
         try:
             self._calibrate(page_size)
+            self._climb(ladder, layers)
         except BaseException:
+            self.hooks.detach()
             self.close()
             raise
+
+    def _climb(self, ladder: Ladder, layers: Iterable[str]) -> None:
+        """Attach to functions what can be; let go of tracepoints that those make needless."""
+        hooks.attach(self._bpf, self._plan, self.hooks, pages_known=self.page_map is not None)
+        self.ladder = rung_of(ladder, self.hooks)
+        needless = points.needless(self.hooks.ops, layers)
+        for point in self.points:
+            if point.op in needless:
+                self._detach(point)
 
     def _calibrate(self, page_size: int) -> None:
         """Put raw forms in the place of tracepoints where pages turn out to map to frames."""
@@ -161,7 +166,8 @@ class KernelProbes:
                     found[point.op] = told
                 else:
                     self.reasons[point.op] = told
-        one = next(iter(found.values()), PageMap(0, 1))
+        self.page_map = next(iter(found.values()), None)
+        one = self.page_map or PageMap(0, 1)
         for point in candidates:
             if found.get(point.op) == one:
                 self._bpf.detach_tracepoint(point.name.encode())
@@ -180,7 +186,7 @@ class KernelProbes:
 
     def _attach_raw(self, point: Tracepoint) -> bool:
         try:
-            with _captured_stderr():
+            with captured():
                 self._raw[point.op] = RawProbe(self._bpf, point)
         except Exception as error:
             self.reasons[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
@@ -200,8 +206,8 @@ class KernelProbes:
         return np.concatenate(pairs)
 
     def counted(self) -> "NDArray[np.int64]":
-        """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED."""
-        return self._counters.read()
+        """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED; as `counters` lists them."""
+        return self._counters.read()[self._rows]
 
     @property
     def waiting(self) -> int:
@@ -220,8 +226,27 @@ class KernelProbes:
 
     def counters(self) -> list[Probe]:
         """Each probe with its hits, losses and filtered events so far, summed over CPUs."""
-        sums, second = self.counted().sum(axis=1).tolist(), self._counters.second_hits.tolist()
-        return [self._sum(*row) for row in zip(self.points, sums, second, strict=True)]
+        sums, second = self._counters.read().sum(axis=1).tolist(), self._counters.second_hits.tolist()
+        told = [self._sum(*row) for row in zip(self.points, sums, second, strict=False)]
+        ops = self._plan.ops
+        for one in self.hooks.attached:
+            for op in one.ops:
+                row = sums[len(self.points) + ops.index(op)]
+                told.append(_probe(one.unit.target, one.kind, op, row))
+        return told
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the kernel's functions is not recorded on this rung, a line each."""
+        if not self._plan.units:
+            return []
+        return [f"{name} is not recorded: {why}" for name, why in self.hooks.left_out.items()]
+
+    @property
+    def _rows(self) -> list[int]:
+        """The counters in use: an op that could not be attached has one, too."""
+        first, ops = len(self.points), self._plan.ops
+        return [*range(first), *(first + ops.index(op) for one in self.hooks.attached for op in one.ops)]
 
     def _sum(self, point: Tracepoint, row: list[int], second_hits: int) -> Probe:
         """Runs that the kernel skipped, and that the second copy did not make good, escaped.
@@ -255,11 +280,18 @@ class KernelProbes:
 
     def detach(self) -> None:
         """Stop the events; what is in the ring can still be drained, and counters read."""
+        self.hooks.detach()
         for point in self.points:
-            if point.op in self._raw:
-                self._raw[point.op].detach()
-            else:
-                self._bpf.detach_tracepoint(point.name.encode())
+            self._detach(point)
+
+    def _detach(self, point: Tracepoint) -> None:
+        if point.op in self._detached:
+            return
+        self._detached.add(point.op)
+        if point.op in self._raw:
+            self._raw[point.op].detach()
+        else:
+            self._bpf.detach_tracepoint(point.name.encode())
 
     def close(self) -> None:
         """Free the ring and the programs."""
@@ -307,10 +339,22 @@ class RawProbe:
             os.close(self._links.pop())
 
 
+def _plan(ladder: Ladder) -> functions.Plan:
+    """What may be attached to functions; nothing is looked up where nothing is allowed."""
+    if not ladder.kinds:
+        return functions.Plan()
+    return functions.plan(kallsyms.read(functions.all_names()), ladder.kinds)
+
+
+def _probe(name: str, kind: str, op: Op, row: list[int]) -> Probe:
+    kept = row[HITS] - row[RING_FULL] - row[FILTERED]
+    return Probe(name, kind, int(op), row[HITS], kept, row[RING_FULL], row[FILTERED])
+
+
 def _load(text: str) -> Any:  # noqa: ANN401 - a bcc.BPF, which has no types
     bcc = library.load()
     failure: Exception | None = None
-    with _header_tree(), _captured_stderr() as output:
+    with _header_tree(), captured() as output:
         try:
             return bcc.BPF(text=text.encode())
         except Exception as error:

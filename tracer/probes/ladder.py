@@ -12,7 +12,7 @@ from typing import Any
 from tracer.faults import Fault
 from tracer.probes import library
 from tracer.probes.functions import ENTRY, FENTRY, KPROBE
-from tracer.probes.hooks import FENTRY_PREFIXES
+from tracer.probes.hooks import FENTRY_PREFIXES, Hooks
 from tracer.probes.prints import captured
 
 TRACEPOINTS, KPROBES = "tracepoints", "kprobes"
@@ -59,6 +59,15 @@ def climb(environ: Mapping[str, str] = os.environ) -> Ladder:
             return Ladder(rung, "; ".join(reasons) or None)
         reasons.append(f"{rung}: {refusal}")
     raise AssertionError("the lowest rung needs no trial")
+
+
+def rung_of(ladder: Ladder, hooks: Hooks) -> Ladder:
+    """The rung that is really in use: of the best kind of probe that is attached."""
+    used = FENTRY if FENTRY in hooks.kinds else KPROBES if KPROBE in hooks.kinds else TRACEPOINTS
+    if used == ladder.rung:
+        return ladder
+    reasons = [f"{name}: {reason}" for name, reason in hooks.left_out.items()]
+    return Ladder(used, "; ".join([*filter(None, [ladder.reason]), *reasons]) or None)
 
 
 def _refusal(trial: Callable[[Any], None], lib: Any) -> str | None:  # noqa: ANN401 - BCC has no types
