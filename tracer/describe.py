@@ -46,3 +46,4 @@ def lines(trace: Trace) -> Iterator[str]:
         counts = f"{probe.hits:>11,} {probe.kept:>11,} {probe.lost:>7,} {probe.filtered:>11,}"
         name = (probe.name.partition(":")[2] or probe.name).removeprefix("mm_")
         yield f"  {name:<33} {counts}"
+    yield from (f"  note: {note}" for note in manifest.notes)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tracer.faults import Fault, environment
 from tracer.guest.files import PROC, GuestFiles
-from tracer.guest.lists import FreeLists, NoLists
+from tracer.guest.lists import FreeLists, NoLists, find
 from tracer.guest.procfs import SYS, read_reporting, read_zones
 from tracer.probes import library, points
+from tracer.probes.attachment import Wanted, kernel_headers
 from tracer.probes.functions import FENTRY
-from tracer.probes.kernel import KernelProbes, Wanted, kernel_headers
+from tracer.probes.kernel import KernelProbes
 from tracer.probes.ladder import KPROBES, TRACEPOINTS, climb
 from tracer.probes.points import LAYERS
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
@@ -83,8 +84,7 @@ def _privileges(proc: Path = PROC) -> Check:
 
 def _bcc() -> Check:
     try:
-        origin = library.locate().origin
-        return Check("BCC", "ok", f"{library.load().__version__} at {origin}")
+        return Check("BCC", "ok", library.version())
     except Fault as fault:
         return Check("BCC", "missing", f"{fault.what}: {fault.how}", fault.fix)
 
@@ -138,7 +138,8 @@ def _rung() -> str:
 def _lists() -> str:
     try:
         with GuestFiles() as files:
-            FreeLists(read_zones(files)).close()
+            nodes = {zone.node for zone in read_zones(files)}
+        FreeLists(find(nodes)).close()
     except Fault as fault:
         return f"their order is unknown: {fault.how}"
     except NoLists as reason:

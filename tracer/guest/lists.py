@@ -15,6 +15,7 @@ from tracer.format import LIST_COLUMNS, Zone
 from tracer.guest import kallsyms
 from tracer.guest.kcore import Kcore, Memory
 from tracer.probes.btf import BadTypes, Member, Types, load
+from tracer.probes.calibration import PageMap
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,25 +51,6 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Pages:
-    """The struct page of frame pfn lies at `base` + pfn * `size`, modulo 2^64."""
-
-    base: int
-    size: int
-
-    def pfn(self, page: int) -> int:
-        """Frame of a page.
-
-        Raises:
-            _Moved: when no page starts there.
-        """
-        pfn, rest = divmod((page - self.base) % (1 << 64), self.size)
-        if rest:
-            raise _Moved
-        return pfn
-
-
-@dataclass(frozen=True)
 class Lists:
     """All lists of one zone and order, each from head to tail."""
 
@@ -79,32 +61,60 @@ class Lists:
     read_ts_ns: int
 
 
+@dataclass(frozen=True)
+class ZoneAt:
+    """Where a struct zone lies."""
+
+    node: int
+    name: str
+    address: int
+
+
+@dataclass(frozen=True)
+class Where:
+    """All that is needed to read the lists."""
+
+    layout: Layout
+    zones: list[ZoneAt]
+    pages: PageMap
+
+
+def find(nodes: Iterable[int], pages: PageMap | None = None) -> Where:
+    """Look for the zones of these nodes. `pages`: as the probes found it, else the kernel is asked.
+
+    Raises:
+        NoLists: with the reason.
+    """
+    try:
+        symbols = kallsyms.read([_NODES, _ONE_NODE, _PAGES])
+        known = layout(load())
+        memory = Kcore()
+    except (OSError, BadTypes) as error:
+        raise NoLists(str(error)) from error
+    try:
+        addresses = {name: symbol.address for name, symbol in symbols.items()}
+        where = pages or find_pages(memory, addresses, known)
+        return Where(known, find_zones(memory, known, addresses, nodes), where)
+    except OSError as error:
+        raise NoLists(str(error)) from error
+    finally:
+        memory.close()
+
+
 class FreeLists:
     """The free lists of the running kernel. Opened with privileges, read on without them."""
 
-    def __init__(self, zones: list[Zone], pages: Pages | None = None) -> None:
-        """Find the zones. `pages`: as the probes found it; without it the kernel's own variable is asked.
+    def __init__(self, where: Where) -> None:
+        """Open the kernel's memory.
 
         Raises:
-            NoLists: with the reason.
+            NoLists: when it is closed to us.
         """
+        self._where = where
         try:
-            symbols = kallsyms.read([_NODES, _ONE_NODE, _PAGES])
-            self._layout = layout(load())
             self._memory = Kcore()
-        except (OSError, BadTypes) as error:
-            raise NoLists(str(error)) from error
-        try:
-            addresses = {name: symbol.address for name, symbol in symbols.items()}
-            self._pages = pages or find_pages(self._memory, addresses, self._layout)
-            nodes = {zone.node for zone in zones}
-            self._zones = find_zones(self._memory, self._layout, addresses, nodes)
         except OSError as error:
-            self.close()
             raise NoLists(str(error)) from error
-        except NoLists:
-            self.close()
-            raise
 
     def read(self, zones: list[Zone], orders: range) -> "pa.Table":
         """The lists of these orders now, with the columns of LIST_COLUMNS; `zones` is what zone counts.
@@ -113,7 +123,7 @@ class FreeLists:
             NoLists: with the reason.
         """
         try:
-            return table(walk_all(self._memory, self._layout, self._zones, zones, orders, self._pages))
+            return table(walk_all(self._memory, self._where, zones, orders))
         except OSError as error:
             raise NoLists(str(error)) from error
 
@@ -155,76 +165,63 @@ def layout(types: Types) -> Layout:
     )
 
 
-def walk_all(
-    memory: Memory,
-    known: Layout,
-    addresses: dict[tuple[int, str], int],
-    zones: list[Zone],
-    orders: range,
-    pages: Pages,
-) -> Iterator[Lists]:
-    """Every zone and order, zones in the order given; `addresses` as `find_zones` tells them.
+def walk_all(memory: Memory, where: Where, zones: list[Zone], orders: range) -> Iterator[Lists]:
+    """Every zone and order, zones in the order given.
 
     Raises:
         NoLists: when a zone is not found, or a list does not stand still.
         OSError: when memory cannot be read.
     """
+    addresses = {(at.node, at.name): at.address for at in where.zones}
     for index, zone in enumerate(zones):
         address = addresses.get((zone.node, zone.name))
         if address is None:
             raise NoLists(f"node {zone.node} has no zone {zone.name} in the kernel's memory")
         for order in orders:
-            yield _steady(memory, known, address, zone, index, order, pages)
+            yield _steady(memory, where, address, zone, index, order)
 
 
-def _steady(
-    memory: Memory, known: Layout, address: int, zone: Zone, index: int, order: int, pages: Pages
-) -> Lists:
-    area = address + known.areas + order * known.area_size
+def _steady(memory: Memory, where: Where, address: int, zone: Zone, index: int, order: int) -> Lists:
+    area = address + where.layout.areas + order * where.layout.area_size
     for _ in range(ATTEMPTS):
         begin = time.monotonic_ns()
         try:
-            blocks = _walk(memory, known, area, zone, order, pages)
+            blocks = _walk(memory, where, area, zone, order)
         except _Moved:
             continue
         return Lists(index, order, blocks, begin, time.monotonic_ns())
     raise NoLists(f"the free lists of zone {zone.name}, order {order}, changed in each of {ATTEMPTS} walks")
 
 
-def _walk(memory: Memory, known: Layout, area: int, zone: Zone, order: int, pages: Pages) -> list[list[int]]:
+def _walk(memory: Memory, where: Where, area: int, zone: Zone, order: int) -> list[list[int]]:
     """Pfns by migratetype.
 
     Raises:
         _Moved: when anything does not fit together.
     """
+    known = where.layout
     before = memory.read(area, known.area_size)
     (count,) = struct.unpack_from("<Q", before, known.count)
     blocks: list[list[int]] = []
     for place in range(known.lists.offset, known.lists.offset + known.lists.size, _LIST_HEAD):
         first, last = struct.unpack_from("<QQ", before, place)
         left = count - sum(map(len, blocks))
-        blocks.append(list(_follow(memory, known, (area + place, first, last), zone, order, pages, left)))
+        blocks.append(list(_follow(memory, where, (area + place, first, last), zone, order, left)))
     if memory.read(area, known.area_size) != before or sum(map(len, blocks)) != count:
         raise _Moved
     return blocks
 
 
 def _follow(
-    memory: Memory,
-    known: Layout,
-    ends: tuple[int, int, int],
-    zone: Zone,
-    order: int,
-    pages: Pages,
-    most: int,
+    memory: Memory, where: Where, ends: tuple[int, int, int], zone: Zone, order: int, most: int
 ) -> Iterator[int]:
-    """Pfns from head to tail. `ends`: address of the head, first link, last link."""
-    head, link, last = ends
+    """Pfns from head to tail, `most` at most. `ends`: address of the head, first link, last link."""
+    known, (head, link, last) = where.layout, ends
     previous = head
     while link != head:
         most -= 1
         page = link - known.links
-        pfn = pages.pfn(page)
+        pfn = _pfn(page, where.pages)
         if most < 0 or not zone.start_pfn <= pfn < zone.end_pfn or pfn % (1 << order):
             raise _Moved
         data = memory.read(page, known.page_size)
@@ -237,21 +234,26 @@ def _follow(
         raise _Moved
 
 
-def find_zones(
-    memory: Memory, known: Layout, symbols: dict[str, int], nodes: Iterable[int]
-) -> dict[tuple[int, str], int]:
-    """(node, name) -> where its struct zone lies.
+def _pfn(page: int, pages: PageMap) -> int:
+    pfn, rest = divmod((page - pages.base) % (1 << 64), pages.size)
+    if rest:
+        raise _Moved
+    return pfn
+
+
+def find_zones(memory: Memory, known: Layout, symbols: dict[str, int], nodes: Iterable[int]) -> list[ZoneAt]:
+    """Where the struct zones of these nodes lie.
 
     Raises:
         NoLists: when the kernel hides its addresses.
         OSError: when memory cannot be read.
     """
-    found = {}
+    found = []
     for node in nodes:
         start = _node(memory, symbols, node) + known.zones.offset
         for address in range(start, start + known.zones.size, known.zone_size):
             name = memory.read(_pointer(memory, address + known.name), _NAME_BYTES)
-            found[node, name.split(b"\0")[0].decode(errors="replace")] = address
+            found.append(ZoneAt(node, name.split(b"\0")[0].decode(errors="replace"), address))
     return found
 
 
@@ -264,7 +266,7 @@ def _node(memory: Memory, symbols: dict[str, int], node: int) -> int:
     raise NoLists(f"/proc/kallsyms tells no address of {_NODES} or {_ONE_NODE}")
 
 
-def find_pages(memory: Memory, symbols: dict[str, int], known: Layout) -> Pages:
+def find_pages(memory: Memory, symbols: dict[str, int], known: Layout) -> PageMap:
     """Where the struct pages lie, from the kernel's own variable.
 
     Raises:
@@ -273,7 +275,7 @@ def find_pages(memory: Memory, symbols: dict[str, int], known: Layout) -> Pages:
     """
     if not symbols.get(_PAGES):
         raise NoLists(f"/proc/kallsyms tells no address of {_PAGES}")
-    return Pages(_pointer(memory, symbols[_PAGES]), known.page_size)
+    return PageMap(_pointer(memory, symbols[_PAGES]), known.page_size)
 
 
 def _pointer(memory: Memory, address: int) -> int:

@@ -2,9 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from tracer.format import Op
@@ -43,12 +42,13 @@ class Hooks:
     Attributes:
         attached: the units that run.
         left_out: name of a unit -> why it does not.
-        undo: detaches one thing each, the last one first.
+        fds: what holds it, in the order in which it was attached. To detach is to close them, the last
+            one first: who asks for a state goes before who marks it.
     """
 
     attached: list[Attached] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    fds: list[int] = field(default_factory=list)
 
     @property
     def kinds(self) -> set[str]:
@@ -62,8 +62,8 @@ class Hooks:
 
     def detach(self) -> None:
         """Stop the events."""
-        while self.undo:
-            self.undo.pop()()
+        while self.fds:
+            os.close(self.fds.pop())
 
 
 def attach(bpf: Any, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:  # noqa: ANN401 - BCC has no types
@@ -78,12 +78,12 @@ def attach(bpf: Any, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:  #
         name = unit.function.name
         try:
             _check(unit, plan, hooks, pages_known=pages_known)
-            kind, undo = _attach_best(bpf, unit)
+            kind, fds = _attach_best(bpf, unit)
         except Refused as reason:
             hooks.left_out[name] = str(reason)
         else:
             hooks.attached.append(Attached(unit, kind))
-            hooks.undo += undo
+            hooks.fds += fds
 
 
 def _check(unit: Unit, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:
@@ -108,10 +108,10 @@ def _mark_compaction(bpf: Any, hooks: Hooks) -> None:  # noqa: ANN401
             hooks.left_out[event] = _reason(error, said)
             hooks.detach()  # one without the other would mark for ever
             return
-        hooks.undo.append(partial(os.close, link))
+        hooks.fds.append(link)
 
 
-def _attach_best(bpf: Any, unit: Unit) -> tuple[str, list[Callable[[], None]]]:  # noqa: ANN401
+def _attach_best(bpf: Any, unit: Unit) -> tuple[str, list[int]]:  # noqa: ANN401
     reasons = []
     for form in unit.forms:
         try:
@@ -121,26 +121,26 @@ def _attach_best(bpf: Any, unit: Unit) -> tuple[str, list[Callable[[], None]]]: 
     raise Refused("; ".join(reasons) or "no kind of probe is allowed")
 
 
-def _attach_form(bpf: Any, form: Form) -> list[Callable[[], None]]:  # noqa: ANN401
+def _attach_form(bpf: Any, form: Form) -> list[int]:  # noqa: ANN401
     """All programs of a form, or none. The return comes first: no entry without its return."""
-    undo: list[Callable[[], None]] = []
+    fds: list[int] = []
     for program in reversed(form.programs):
         said: list[str] = []
         try:
             with captured() as said:
-                undo += [partial(os.close, fd) for fd in reversed(_ATTACH[form.kind](bpf, program))]
+                fds += _ATTACH[form.kind](bpf, program)
         except Exception as error:
-            while undo:
-                undo.pop()()
+            while fds:
+                os.close(fds.pop())
             raise Refused(_reason(error, said)) from error
-    return undo
+    return fds
 
 
 def _attach_fentry(bpf: Any, program: Program) -> list[int]:  # noqa: ANN401
     lib = library.load().lib
     fd = _load_fentry(bpf, lib, program)
     try:
-        return [_checked(lib.bpf_attach_kfunc(fd)), fd]
+        return [fd, _checked(lib.bpf_attach_kfunc(fd))]
     except OSError:
         os.close(fd)
         raise

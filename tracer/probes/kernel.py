@@ -1,88 +1,34 @@
-"""The probes of one recording: compiled, attached, calibrated, counted, drained, detached."""
+"""The probes of one recording, as the recorder holds them: drained, counted, detached.
 
-import contextlib
+They are compiled and attached by a child process that ends before recording begins and leaves only
+open files behind: so neither the compiler's memory nor the privilege to load programs stays.
+"""
+
+import json
 import os
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracer.faults import Fault, environment
-from tracer.format import Op, Probe
-from tracer.guest import kallsyms
-from tracer.probes import functions, hooks, library, points
-from tracer.probes.calibration import PageMap, page_map, split, stir
-from tracer.probes.counters import FILTERED, HITS, RING_FULL, Counters, possible_cpus, recursion_misses
-from tracer.probes.ladder import Ladder, climb, rung_of
-from tracer.probes.points import BUDDY, LAYERS, Tracepoint
-from tracer.probes.prints import captured
-from tracer.probes.program import Options, raw_function, second_function, source
+from tracer.faults import ExitCode, Fault, environment
+from tracer.format import Probe
+from tracer.probes.attachment import Attachment, Slot, Wanted
+from tracer.probes.calibration import PageMap
+from tracer.probes.counters import FILTERED, HITS, RING_FULL, Counters, recursion_misses
+from tracer.probes.ladder import Ladder
 from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
-from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HEADERS = Path(__file__).parent / "headers"
-KERNEL_SOURCE = "BCC_KERNEL_SOURCE"
-_CALIBRATION_ROUNDS = 5
-
-
-def kernel_headers(release: str | None = None) -> Path | None:
-    """The guest's own kernel headers when they are present and fit, else None."""
-    build = Path("/lib/modules") / (release or os.uname().release) / "build"
-    return build if (build / "include/linux/kconfig.h").is_file() else None
-
-
-@contextlib.contextmanager
-def _header_tree() -> Iterator[None]:
-    """Point BCC at our own header tree unless real ones are there or the user named some."""
-    if KERNEL_SOURCE in os.environ or kernel_headers():
-        yield
-        return
-    os.environ[KERNEL_SOURCE] = str(HEADERS)
-    try:
-        yield
-    finally:
-        del os.environ[KERNEL_SOURCE]
-
-
-def _refusal(error: Exception, output: list[str]) -> Fault:
-    """Why BCC could not compile, load or attach, from its own words."""
-    telling = [line.strip() for line in output if "error" in line.lower() or "not permitted" in line]
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    how = (telling[0] if telling else first)[:200]
-    if "not permitted" in str(error) or "not permitted" in how:
-        return environment(
-            "the kernel refuses to load BPF programs",
-            how,
-            "record as root (CAP_BPF and CAP_PERFMON); else look for lockdown or a seccomp filter:"
-            " pagetide doctor",
-        )
-    return environment("the BPF program does not compile or attach here", how, "pagetide doctor")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to record.
-
-    Attributes:
-        layer: buddy, frame or both.
-        ring_bytes: a power of two, at least a page.
-        orders: least and most order to keep; None: all.
-        ranges: [first, end) pfn ranges to keep; empty: all.
-        with_pid, with_gfp: record who asked for a page, and how.
-    """
-
-    layer: str = "buddy"
-    ring_bytes: int = 64 << 20
-    orders: tuple[int, int] | None = None
-    ranges: tuple[tuple[int, int], ...] = ()
-    with_pid: bool = False
-    with_gfp: bool = False
+# Of what a child hands over, these do not stop events when they are closed.
+_QUIET = ("bpf-map", "bpf-prog")
+_MAX_FDS = 250  # SCM_MAX_FD in include/net/scm.h is 253
+_MESSAGE_BYTES = 1 << 16
 
 
 class KernelProbes:
@@ -90,129 +36,41 @@ class KernelProbes:
 
     Attributes:
         ring: where records come out.
-        points: the tracepoints, in the order of their counters; those of functions come behind.
-        kinds: by op, tracepoint or raw_tracepoint.
-        reasons: by op, why it is no raw tracepoint although it could be.
-        hooks: what is attached to functions, and what is not and why.
+        slots: what each counter in use counts.
         ladder: the rung that is in use, and why no higher one.
-        page_map: where struct pages lie, if that was found out.
-
-    Raises (on creation):
-        Fault: when a required tracepoint is missing, or BPF is refused.
+        notes: what of the kernel's functions is not recorded on it, a line each.
+        pages: where struct pages lie, if that was found out.
     """
 
     def __init__(self, wanted: Wanted) -> None:
+        """Compile and attach them.
+
+        Raises:
+            Fault: when a required tracepoint is missing, or BPF is refused.
+        """
+        told, fds, early = _attach_apart(wanted)
         page_size = os.sysconf("SC_PAGE_SIZE")
-        ensure_mounted()
-        layers = LAYERS[wanted.layer]
-        if lacking := points.missing(layers):
-            raise environment(
-                f"this kernel shows no {', '.join(lacking)}",
-                "tracefs has no such event",
-                f"{MOUNT_COMMAND} (as root), or use a kernel with CONFIG_TRACING",
-            )
-        self.points = points.available(points.chosen(layers))
-        cpus = possible_cpus()
-        options = Options(
-            wanted.ring_bytes,
-            cpus,
-            page_size,
-            orders=wanted.orders,
-            ranges=wanted.ranges,
-            with_pid=wanted.with_pid,
-            with_gfp=wanted.with_gfp,
-        )
-        ladder = climb()
-        self._plan = _plan(ladder) if BUDDY in layers else functions.Plan()
-        first, others = len(self.points), len(self._plan.ops)
-        extra = functions.source(self._plan, first) if others else ""
-        self._bpf = _load(source(self.points, options, others=others, extra=extra))
-        self._orders = wanted.orders
-        self.ring = Ring(self._bpf[b"events"].map_fd, wanted.ring_bytes, page_size)
-        self._counters = Counters(self._bpf[b"counters"].map_fd, first + others, cpus, page_size)
-        self.kinds = {point.op: "tracepoint" for point in self.points}
-        self.reasons: dict[int, str] = {}
-        self._raw: dict[int, RawProbe] = {}
-        self._detached: set[int] = set()
-        self._early: list[NDArray[np.uint64]] = []
-        self.page_map: PageMap | None = None
-        self.hooks = hooks.Hooks()
-        try:
-            self._calibrate(page_size)
-            self._climb(ladder, layers)
-        except BaseException:
-            self.hooks.detach()
-            self.close()
-            raise
-
-    def _climb(self, ladder: Ladder, layers: Iterable[str]) -> None:
-        """Attach to functions what can be; let go of tracepoints that those make needless."""
-        hooks.attach(self._bpf, self._plan, self.hooks, pages_known=self.page_map is not None)
-        self.ladder = rung_of(ladder, self.hooks)
-        needless = points.needless(self.hooks.ops, layers)
-        for point in self.points:
-            if point.op in needless:
-                self._detach(point)
-
-    def _calibrate(self, page_size: int) -> None:
-        """Put raw forms in the place of tracepoints where pages turn out to map to frames."""
-        candidates = [point for point in self.points if point.raw and self._attach_raw(point)]
-        found: dict[int, PageMap] = {}
-        if candidates:
-            pairs = self._pairs(page_size)
-            for point in candidates:
-                told = page_map(pairs[(pairs[:, 1] >> np.uint64(48)) & np.uint64(0xFF) == self._index(point)])
-                if isinstance(told, PageMap):
-                    found[point.op] = told
-                else:
-                    self.reasons[point.op] = told
-        self.page_map = next(iter(found.values()), None)
-        one = self.page_map or PageMap(0, 1)
-        for point in candidates:
-            if found.get(point.op) == one:
-                self._bpf.detach_tracepoint(point.name.encode())
-                self.kinds[point.op] = "raw_tracepoint"
-            else:
-                self._raw.pop(point.op).detach()
-        table = self._bpf[b"pages"]
-        table[0] = table.Leaf(one.base, one.size, one.shift, 1)
-        for probe in self._raw.values():
-            probe.forget_misses()
-        if candidates:
-            self._pairs(page_size)  # none is written any more: takes those that came out in between
-
-    def _index(self, point: Tracepoint) -> int:
-        return self.points.index(point)
-
-    def _attach_raw(self, point: Tracepoint) -> bool:
-        try:
-            with captured():
-                self._raw[point.op] = RawProbe(self._bpf, point)
-        except Exception as error:
-            self.reasons[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
-            return False
-        return True
-
-    def _pairs(self, page_size: int) -> "NDArray[np.uint64]":
-        """Calibration records; what else comes out meanwhile is kept for the first drain."""
-        room = np.empty((self.ring.size_bytes // STRIDE_BYTES, RECORD_WORDS), np.uint64)
-        pairs = []
-        for _ in range(_CALIBRATION_ROUNDS):
-            stir(page_size)
-            time.sleep(0.001)
-            about, others = split(room[: self.ring.drain_into(room)].copy())
-            pairs.append(about)
-            self._early.append(others)
-        return np.concatenate(pairs)
+        self._fds = {int(theirs): ours for theirs, ours in zip(told["fds"], fds, strict=True)}
+        self.slots = [Slot(**slot) for slot in told["slots"]]
+        self.reasons: dict[str, str] = told["reasons"]
+        self._quiet = [self._fds[theirs] for theirs in told["quiet_fds"]]
+        self._hook_fds: list[int] = told["hook_fds"][::-1]
+        self._early = early
+        self.ring = Ring(self._fds[told["ring_fd"]], wanted.ring_bytes, page_size)
+        self._counters = Counters(self._fds[told["counters_fd"]], told["rows"], told["cpus"], page_size)
+        self._rows = [slot.row for slot in self.slots]
+        self.ladder = Ladder(**told["ladder"])
+        self.notes: list[str] = told["notes"]
+        self.pages = PageMap(**told["pages"]) if told["pages"] else None
 
     def counted(self) -> "NDArray[np.int64]":
-        """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED; as `counters` lists them."""
+        """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED."""
         return self._counters.read()[self._rows]
 
     @property
     def waiting(self) -> int:
         """Records that can be drained now."""
-        return sum(map(len, self._early)) + self.ring.waiting
+        return len(self._early) + self.ring.waiting
 
     @property
     def fill(self) -> float:
@@ -226,137 +84,120 @@ class KernelProbes:
 
     def counters(self) -> list[Probe]:
         """Each probe with its hits, losses and filtered events so far, summed over CPUs."""
-        sums, second = self._counters.read().sum(axis=1).tolist(), self._counters.second_hits.tolist()
-        told = [self._sum(*row) for row in zip(self.points, sums, second, strict=False)]
-        ops = self._plan.ops
-        for one in self.hooks.attached:
-            for op in one.ops:
-                row = sums[len(self.points) + ops.index(op)]
-                told.append(_probe(one.unit.target, one.kind, op, row))
-        return told
+        sums = self.counted().sum(axis=1).tolist()
+        second = self._counters.second_hits[self._rows].tolist()
+        return [self._sum(*row) for row in zip(self.slots, sums, second, strict=True)]
 
-    @property
-    def notes(self) -> list[str]:
-        """What of the kernel's functions is not recorded on this rung, a line each."""
-        if not self._plan.units:
-            return []
-        return [f"{name} is not recorded: {why}" for name, why in self.hooks.left_out.items()]
-
-    @property
-    def _rows(self) -> list[int]:
-        """The counters in use: an op that could not be attached has one, too."""
-        first, ops = len(self.points), self._plan.ops
-        return [*range(first), *(first + ops.index(op) for one in self.hooks.attached for op in one.ops)]
-
-    def _sum(self, point: Tracepoint, row: list[int], second_hits: int) -> Probe:
-        """Runs that the kernel skipped, and that the second copy did not make good, escaped.
-
-        Where the order decides whether an event is kept, nearly all of those are of order 0.
-        """
-        raw = self._raw.get(point.op)
-        misses = raw.misses if raw else None
-        escaped = 0 if misses is None else max(misses - second_hits, 0)
-        unseen = escaped if point.unless != "0" or self._orders else 0
+    def _sum(self, slot: Slot, row: list[int], second_hits: int) -> Probe:
+        """Runs that the kernel skipped, and that the second copy did not make good, escaped."""
+        misses = None if slot.prog_fd is None else recursion_misses(self._fds[slot.prog_fd])
+        known = misses is not None and slot.misses_before is not None
+        escaped = max((misses or 0) - (slot.misses_before or 0) - second_hits, 0) if known else 0
+        unseen = escaped if slot.unseen_filtered else 0
         return Probe(
-            name=point.name,
-            kind=self.kinds[point.op],
-            op=int(point.op),
+            name=slot.name,
+            kind=slot.kind,
+            op=slot.op,
             hits=row[HITS] + escaped,
             kept=row[HITS] - row[RING_FULL] - row[FILTERED],
             lost=row[RING_FULL] + escaped - unseen,
             filtered=row[FILTERED] + unseen,
-            skipped=None if misses is None else escaped - unseen,
+            skipped=escaped - unseen if known else None,
         )
 
     def drain_into(self, out: "NDArray[np.uint64]") -> int:
         """Move finished records to the front of `out`, shape (room, 3); returns how many."""
-        if self._early:
-            early = np.concatenate(self._early)
-            now = min(len(early), len(out))
-            out[:now] = early[:now]
-            self._early = [early[now:]] if now < len(early) else []
-            return now + self.drain_into(out[now:]) if now < len(out) else now
+        if len(self._early):
+            now = min(len(self._early), len(out))
+            out[:now] = self._early[:now]
+            self._early = self._early[now:]
+            return now
         return self.ring.drain_into(out)
 
     def detach(self) -> None:
         """Stop the events; what is in the ring can still be drained, and counters read."""
-        self.hooks.detach()
-        for point in self.points:
-            self._detach(point)
-
-    def _detach(self, point: Tracepoint) -> None:
-        if point.op in self._detached:
-            return
-        self._detached.add(point.op)
-        if point.op in self._raw:
-            self._raw[point.op].detach()
-        else:
-            self._bpf.detach_tracepoint(point.name.encode())
+        for theirs in self._hook_fds:
+            os.close(self._fds.pop(theirs))
+        self._hook_fds = []
+        for theirs, ours in list(self._fds.items()):
+            if ours not in self._quiet:
+                os.close(self._fds.pop(theirs))
 
     def close(self) -> None:
         """Free the ring and the programs."""
         self.ring.close()
         self._counters.close()
-        self._bpf.cleanup()
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
 
-class RawProbe:
-    """Both copies of a raw tracepoint program, attached one behind the other."""
-
-    def __init__(self, bpf: Any, point: Tracepoint) -> None:  # noqa: ANN401 - a bcc.BPF
-        """Load and attach them.
-
-        Raises:
-            Exception: BCC's, when the kernel refuses.
-        """
-        self._links: list[int] = []
-        kind = library.load().BPF.RAW_TRACEPOINT
-        first, second = (
-            bpf.load_func(name.encode(), kind) for name in (raw_function(point), second_function(point))
+def _attach_apart(wanted: Wanted) -> "tuple[dict[str, Any], list[int], NDArray[np.uint64]]":
+    """What a child attached: what it tells, its open files, and early records."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _serve(theirs, wanted)
+    theirs.close()
+    with ours:
+        data, fds, _, _ = socket.recv_fds(ours, _MESSAGE_BYTES, _MAX_FDS)
+        parts = []
+        while part := ours.recv(_MESSAGE_BYTES):
+            parts.append(part)
+    _, status = os.waitpid(child, 0)
+    if not data:
+        raise environment(
+            "the BPF compiler ended without a word", f"wait status {status:#x}", "pagetide doctor"
         )
-        self._first_fd = first.fd
-        self._misses_before: int | None = 0
-        for function in (first, second):
-            link = library.load().lib.bpf_attach_raw_tracepoint(function.fd, point.event.encode())
-            if link < 0:
-                self.detach()
-                raise OSError(f"raw tracepoint {point.event} cannot be attached")
-            self._links.append(link)
-
-    @property
-    def misses(self) -> int | None:
-        """Runs of the first copy that the kernel skipped; None where it does not count them."""
-        misses = recursion_misses(self._first_fd)
-        return None if misses is None or self._misses_before is None else misses - self._misses_before
-
-    def forget_misses(self) -> None:
-        """Count from now on."""
-        self._misses_before = recursion_misses(self._first_fd)
-
-    def detach(self) -> None:
-        """Stop it."""
-        while self._links:
-            os.close(self._links.pop())
+    told = json.loads(data)
+    if "fault" in told:
+        what, how, fix, code = told["fault"]
+        raise Fault(what, how, fix, ExitCode(code))
+    return told, fds, np.frombuffer(b"".join(parts), np.uint64).reshape(-1, RECORD_WORDS)
 
 
-def _plan(ladder: Ladder) -> functions.Plan:
-    """What may be attached to functions; nothing is looked up where nothing is allowed."""
-    if not ladder.kinds:
-        return functions.Plan()
-    return functions.plan(kallsyms.read(functions.all_names()), ladder.kinds)
-
-
-def _probe(name: str, kind: str, op: Op, row: list[int]) -> Probe:
-    kept = row[HITS] - row[RING_FULL] - row[FILTERED]
-    return Probe(name, kind, int(op), row[HITS], kept, row[RING_FULL], row[FILTERED])
-
-
-def _load(text: str) -> Any:  # noqa: ANN401 - a bcc.BPF, which has no types
-    bcc = library.load()
-    failure: Exception | None = None
-    with _header_tree(), captured() as output:
+def _serve(line: socket.socket, wanted: Wanted) -> None:
+    """The child: attach, hand over, end. No return, and none of BCC's own cleaning up."""
+    try:
         try:
-            return bcc.BPF(text=text.encode())
-        except Exception as error:
-            failure = error
-    raise _refusal(failure, output)
+            made = Attachment(wanted)
+        except Fault as fault:
+            line.send(json.dumps({"fault": [fault.what, fault.how, fault.fix, int(fault.code)]}).encode())
+        else:
+            _hand_over(line, made)
+    finally:
+        os._exit(0)
+
+
+def _hand_over(line: socket.socket, made: Attachment) -> None:
+    fds = dict(_bpf_files())
+    told = {
+        "fds": list(fds),
+        "quiet_fds": [fd for fd, kind in fds.items() if kind in _QUIET],
+        "hook_fds": made.hooks.fds,
+        "slots": [asdict(slot) for slot in made.slots],
+        "reasons": {str(op): reason for op, reason in made.reasons.items()},
+        "ring_fd": made.ring_fd,
+        "counters_fd": made.counters_fd,
+        "cpus": made.cpus,
+        "rows": made.rows,
+        "ladder": asdict(made.ladder),
+        "notes": made.notes,
+        "pages": asdict(made.page_map) if made.page_map else None,
+    }
+    socket.send_fds(line, [json.dumps(told).encode()], list(fds))
+    early = np.concatenate(made.early).tobytes() if made.early else b""
+    for at in range(0, len(early), _MESSAGE_BYTES // 2):
+        line.send(early[at : at + _MESSAGE_BYTES // 2])
+
+
+def _bpf_files() -> Iterable[tuple[int, str]]:
+    """Open maps, programs, links and perf events of this process: (descriptor, what it is)."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        try:
+            target = str(Path(f"/proc/self/fd/{name}").readlink())
+        except FileNotFoundError:
+            continue
+        kind = target.removeprefix("anon_inode:").strip("[]")
+        if target.startswith("anon_inode:") and ("bpf" in kind or "perf" in kind):
+            yield int(name), kind

@@ -2,12 +2,13 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tracer.faults import Fault, environment
+from tracer.faults import environment
 
 DIST_PACKAGES = Path("/usr/lib/python3/dist-packages")
 INSTALL = "as root: apt-get install python3-bpfcc"
@@ -71,8 +72,15 @@ def load() -> Any:  # noqa: ANN401 - the bcc module, which has no types
 
 
 def version() -> str:
-    """BCC's version, or why there is none."""
+    """BCC's version, without loading it.
+
+    Raises:
+        Fault: when there is none, or the wrong one.
+    """
+    origin = locate().origin
     try:
-        return str(load().__version__)
-    except Fault as fault:
-        return fault.what
+        text = (Path(origin).parent / "version.py").read_text()
+    except OSError:
+        text = ""
+    found = re.search(r"__version__ = '([^']+)'", text.replace('"', "'"))
+    return f"{found[1] if found else 'unknown version'} at {origin}"

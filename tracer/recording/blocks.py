@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS = 1 << 18
-BLOCKS = 8
+BLOCKS = 6
 BLOCKS_BYTES = BLOCKS * BLOCK_ROWS * RECORD_WORDS * 8
 
 

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from tracer.guest.samples import Sampler
 from tracer.parquet import arrow_schema
 from tracer.recording import priority
 from tracer.recording.encoder import Beside
+from tracer.recording.lists import read_beside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,24 +133,14 @@ class Observer:
     def _with_lists(
         self, taken: Snapshot, guest: Guest, filters: Filters | None
     ) -> tuple[Snapshot, pa.Table | None]:
-        """The snapshot with the order of its free lists, from pageblocks up, if they stood still.
-
-        They are read last and belong to it, so that replay hears of what moved meanwhile.
-        """
+        """The snapshot with the order of its free lists, if they can be read and stand still."""
         if self._lists is None:
             return taken, None
-        orders = range(guest.pageblock_order, guest.max_order + 1)
         try:
-            lists = self._lists.read(taken.zones, orders)
+            return read_beside(self._lists, taken, guest, filters)
         except NoLists as reason:
             self.notes.append(f"the order of the free lists is unknown in snapshot {taken.name}: {reason}")
             return taken, None
-        kept = snapshot.kept_spans(taken.zones, filters)
-        pfn = lists["pfn"].to_numpy().astype(np.int64)
-        inside = np.zeros(len(pfn), bool)
-        for span in kept:
-            inside |= (pfn >= span.start) & (pfn < span.stop)
-        return replace(taken, lists=True, end_ns=time.monotonic_ns()), lists.filter(pa.array(inside))
 
     @property
     def snapshot_ended(self) -> bool:

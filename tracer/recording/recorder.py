@@ -11,11 +11,10 @@ from tracer.doctor import ensure_recordable
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import FORMAT_VERSION, Clock, Manifest, Zone
 from tracer.guest.files import GuestFiles
-from tracer.guest.lists import FreeLists, NoLists, Pages
 from tracer.guest.procfs import read_guest, read_reporting, read_zones
 from tracer.output import check_output, output_fault
-from tracer.probes.calibration import PageMap
-from tracer.probes.kernel import KernelProbes, Wanted
+from tracer.probes.attachment import Wanted
+from tracer.probes.kernel import KernelProbes
 from tracer.probes.points import LAYERS
 from tracer.recording import priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
@@ -24,6 +23,7 @@ from tracer.recording.drainer import CPU_CAP, Drainer
 from tracer.recording.encoder import Closing, Encoder
 from tracer.recording.filters import filtered_zones, pfn_ranges
 from tracer.recording.healing import Healing
+from tracer.recording.lists import open_lists
 from tracer.recording.merger import MAX_SPAN_NS, Merger
 from tracer.recording.observer import Observer
 from tracer.recording.retention import forget, outdated, reason_to_end
@@ -70,7 +70,7 @@ class Recorder:
             zones = filtered_zones(read_zones(self._files), settings.filters)
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
-            self._lists, unread = _open_lists(zones, self._probes.page_map)
+            self._lists, unread = open_lists(zones, self._probes.pages)
             self.manifest = self._first_manifest(command_line, zones, unread)
             self._writer = TraceWriter(
                 path, self.manifest, force=settings.force, file_mode=settings.file_mode
@@ -299,15 +299,6 @@ def _wanted(settings: Settings, zones: list[Zone]) -> Wanted:
         with_pid=settings.with_pid,
         with_gfp=settings.with_gfp,
     )
-
-
-def _open_lists(zones: list[Zone], page_map: PageMap | None) -> tuple[FreeLists | None, list[str]]:
-    """The free lists, or None and a note that says why not."""
-    pages = Pages(page_map.base, page_map.size) if page_map else None
-    try:
-        return FreeLists(zones, pages), []
-    except NoLists as reason:
-        return None, [f"the order of the free lists is unknown: {reason}"]
 
 
 def stopped_early(path: Path, error: OSError, manifest: Manifest) -> Fault:

@@ -1,0 +1,1 @@
+"""Traces from what people already have: the text of perf and ftrace."""
