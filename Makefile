@@ -43,4 +43,4 @@ golden: setup ## rewrite the golden numbers from today's engine (look at the dif
 	@$(BIN)/python -m tests.golden.regenerate
 
 clean: ## remove what setup and the kernels' cache left
-	@rm -rf $(VENV) .numba_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) .guest .numba_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

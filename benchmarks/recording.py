@@ -204,14 +204,24 @@ def keeping_up(seconds: float) -> None:
         loops = " & ".join(" ".join(loop(seconds)) for _ in range(os.cpu_count() or 1))
         record = [*PAGETIDE, "record", str(out), "--layer", "frame", "--json", "--allow-loss", "--"]
         process = subprocess.Popen(
-            [*record, "sh", "-c", f"{loops} & wait"], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*record, "sh", "-c", f"{loops} & wait"],
+            cwd=REPO,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         rss = watched_rss_mib(process)
         said = json.loads(process.communicate()[0])
     events, size = said["events"], said["size_bytes"]
     what = f"{os.cpu_count()} loops for {seconds:.0f} s, frame layer, 64 MiB ring"
     row(f"{what}: lost", f"{said['lost']:,} of {events:,}", "", "", "", "0")
-    row(f"{what}: rate", f"{events / seconds / 1e6:.2f} M events/s", "", "", f"{size / events:.2f} B an event", "")
+    row(
+        f"{what}: rate",
+        f"{events / seconds / 1e6:.2f} M events/s",
+        "",
+        "",
+        f"{size / events:.2f} B an event",
+        "",
+    )
     row(f"{what}: RSS", f"{max(rss):.0f} MiB at most", "", "", growth(rss), "<= 250 MiB, < 5 %")
 
 
@@ -252,10 +262,28 @@ def mixed() -> None:
         work = [sys.executable, "-m", "benchmarks.workload", "20"]
         for layer in ("buddy", "both"):
             said = json.loads(
-                run(*PAGETIDE, "record", out, "--force", "--layer", layer, "--json", "--allow-loss", "--", *work)
+                run(
+                    *PAGETIDE,
+                    "record",
+                    out,
+                    "--force",
+                    "--layer",
+                    layer,
+                    "--json",
+                    "--allow-loss",
+                    "--",
+                    *work,
+                )
             )
             size, events = said["size_bytes"], said["events"]
-            row(f"mixed workload, {layer} layer(s): size", f"{size / events:.2f} B an event", "", "", "", "<= 4 B")
+            row(
+                f"mixed workload, {layer} layer(s): size",
+                f"{size / events:.2f} B an event",
+                "",
+                "",
+                "",
+                "<= 4 B",
+            )
 
 
 def main(rounds: int, seconds: float) -> None:

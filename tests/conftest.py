@@ -23,8 +23,8 @@ def why_not_live() -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(HERE).parts[0]
-        if kind == "live":
-            item.fixturenames.insert(0, "live")  # type: ignore[attr-defined] # functions have them
+        if kind in ("live", "guest"):
+            item.fixturenames.insert(0, kind)  # type: ignore[attr-defined] # functions have them
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +33,20 @@ def live() -> None:
     from tracer.probes.tracefs import ensure_mounted
 
     ensure_mounted()
-    reason = why_not_live()
-    if reason and "live" in os.environ.get("PAGETIDE_REQUIRE", "").split(","):
-        pytest.fail(f"live tests are required here, but {reason}")
+    skip_or_fail("live", why_not_live())
+
+
+@pytest.fixture(scope="session")
+def guest() -> None:
+    """A machine under QEMU can be booted here."""
+    from tests.guest.machine import missing
+
+    skip_or_fail("guest", missing())
+
+
+def skip_or_fail(kind: str, reason: str | None) -> None:
+    """End a test whose needs are not met, by its kind."""
+    if reason and kind in os.environ.get("PAGETIDE_REQUIRE", "").split(","):
+        pytest.fail(f"{kind} tests are required here, but {reason}")
     if reason:
         pytest.skip(reason)

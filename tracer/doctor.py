@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracer.faults import Fault, environment
-from tracer.guest.files import PROC
-from tracer.guest.procfs import SYS, read_reporting
+from tracer.guest.files import PROC, GuestFiles
+from tracer.guest.lists import FreeLists, NoLists, find
+from tracer.guest.procfs import SYS, read_reporting, read_zones
 from tracer.probes import library, points
 from tracer.probes.attachment import Wanted, kernel_headers
+from tracer.probes.functions import FENTRY
 from tracer.probes.kernel import KernelProbes
+from tracer.probes.ladder import KPROBES, TRACEPOINTS, climb
 from tracer.probes.points import LAYERS
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
 
@@ -116,6 +119,34 @@ def _load() -> Check:
     return Check("BPF programs", "ok", "compiled, loaded and attached")
 
 
+_SEEN = {
+    TRACEPOINTS: "isolation by compaction and reporting is not seen",
+    KPROBES: "isolation by compaction and reporting is seen",
+    FENTRY: "isolation by compaction and reporting is seen, at the least cost",
+}
+
+
+def _rung() -> str:
+    """How far the kernel lets us look, and why no further."""
+    try:
+        ladder = climb()
+    except Fault as fault:
+        return f"unknown: {fault.what}"
+    return f"{ladder.rung}: {_SEEN[ladder.rung]}" + (f"; {ladder.reason}" if ladder.reason else "")
+
+
+def _lists() -> str:
+    try:
+        with GuestFiles() as files:
+            nodes = {zone.node for zone in read_zones(files)}
+        FreeLists(find(nodes)).close()
+    except Fault as fault:
+        return f"their order is unknown: {fault.how}"
+    except NoLists as reason:
+        return f"their order is unknown: {reason}"
+    return "their order can be read"
+
+
 def _notes() -> Iterator[Check]:
     headers = kernel_headers()
     yield Check("kernel headers", "note", str(headers) if headers else "none; Pagetide's own are used")
@@ -126,7 +157,8 @@ def _notes() -> Iterator[Check]:
     except OSError:
         lockdown = "not built in or not visible"
     yield Check("lockdown", "note", lockdown)
-    yield Check("rung", "note", "tracepoints only: isolation by compaction and reporting is not seen")
+    yield Check("rung", "note", _rung())
+    yield Check("free lists", "note", _lists())
     reporting = read_reporting()
     active = {True: "active", False: "not active", None: "unknown"}[reporting.active]
     yield Check("own reporting", "note", f"{active}, page_reporting_order {reporting.order}")

@@ -5,10 +5,8 @@ This needs BCC, and with it a whole compiler; it runs in a process of its own (`
 
 import contextlib
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer.faults import Fault, environment
-from tracer.probes import library, points
+from tracer.format import Op
+from tracer.guest import kallsyms
+from tracer.probes import functions, hooks, library, points
 from tracer.probes.calibration import PageMap, page_map, split, stir
 from tracer.probes.counters import possible_cpus, recursion_misses
-from tracer.probes.points import LAYERS, Tracepoint
+from tracer.probes.ladder import Ladder, climb, rung_of
+from tracer.probes.points import BUDDY, LAYERS, Tracepoint
+from tracer.probes.prints import captured
 from tracer.probes.program import Options, raw_function, second_function, source
 from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
 from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
@@ -49,23 +51,6 @@ def header_tree() -> Iterator[None]:
         yield
     finally:
         del os.environ[KERNEL_SOURCE]
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """What the compiler prints to file descriptor 2, as lines, instead of on the terminal."""
-    lines: list[str] = []
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            file.seek(0)
-            lines += file.read().decode(errors="replace").splitlines()
 
 
 def _refusal(error: Exception, output: list[str]) -> Fault:
@@ -108,12 +93,14 @@ class Slot:
     """What counts in one place of the counters.
 
     Attributes:
+        row: which place.
         unseen_filtered: what escapes both copies of the program counts as filtered: nearly all of
             it is of an order that is not kept.
         prog_fd: of the first copy, where the kernel counts the runs it skipped, else None.
         misses_before: what it had skipped when recording began.
     """
 
+    row: int
     name: str
     kind: str
     op: int
@@ -128,9 +115,12 @@ class Attachment:
     Attributes:
         ring_fd, counters_fd: the maps to read.
         cpus: slots of each counter.
-        points: the probes, in the order of their counters.
+        points: the tracepoints, in the order of their counters; those of functions come behind.
         kinds: by op, tracepoint or raw_tracepoint.
         reasons: by op, why it is no raw tracepoint although it could be.
+        hooks: what is attached to functions, and what is not and why.
+        ladder: the rung that is in use, and why no higher one.
+        page_map: where struct pages lie, if that was found out.
         early: records that came out while calibrating.
 
     Raises (on creation):
@@ -159,14 +149,32 @@ class Attachment:
             with_gfp=wanted.with_gfp,
         )
         self.cpus, self._orders = cpus, wanted.orders
-        self._bpf = _load(source(self.points, options))
+        ladder = climb()
+        self._plan = _plan(ladder) if BUDDY in layers else functions.Plan()
+        first, others = len(self.points), len(self._plan.ops)
+        extra = functions.source(self._plan, first) if others else ""
+        self._bpf = _load(source(self.points, options, others=others, extra=extra))
         self.ring_fd, self.counters_fd = self._bpf[b"events"].map_fd, self._bpf[b"counters"].map_fd
         self._ring = Ring(self.ring_fd, wanted.ring_bytes, page_size)
         self.kinds = {point.op: "tracepoint" for point in self.points}
         self.reasons: dict[int, str] = {}
         self._raw: dict[int, RawProbe] = {}
         self.early: list[NDArray[np.uint64]] = []
+        self.page_map: PageMap | None = None
         self._calibrate(page_size)
+        self.hooks = hooks.Hooks()
+        self.ladder = self._climb(ladder, layers)
+
+    def _climb(self, ladder: Ladder, layers: Iterable[str]) -> Ladder:
+        """Attach to functions what can be; let go of tracepoints that those make needless."""
+        hooks.attach(self._bpf, self._plan, self.hooks, pages_known=self.page_map is not None)
+        needless = points.needless(self.hooks.ops, layers)
+        for point in self.points:
+            if point.op in needless and point.op in self._raw:
+                self._raw[point.op].detach()
+            elif point.op in needless:
+                self._bpf.detach_tracepoint(point.name.encode())
+        return rung_of(ladder, self.hooks)
 
     def _calibrate(self, page_size: int) -> None:
         """Put raw forms in the place of tracepoints where pages turn out to map to frames."""
@@ -180,7 +188,8 @@ class Attachment:
                     found[point.op] = told
                 else:
                     self.reasons[point.op] = told
-        one = next(iter(found.values()), PageMap(0, 1))
+        self.page_map = next(iter(found.values()), None)
+        one = self.page_map or PageMap(0, 1)
         for point in candidates:
             if found.get(point.op) == one:
                 self._bpf.detach_tracepoint(point.name.encode())
@@ -199,7 +208,7 @@ class Attachment:
 
     def _attach_raw(self, point: Tracepoint) -> bool:
         try:
-            with _captured_stderr():
+            with captured():
                 self._raw[point.op] = RawProbe(self._bpf, point)
         except Exception as error:
             self.reasons[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
@@ -220,15 +229,34 @@ class Attachment:
 
     @property
     def slots(self) -> list[Slot]:
-        """What each counter counts, in their order."""
-        return [self._slot(point) for point in self.points]
+        """What each counter in use counts, in their order."""
+        told = [self._slot(row, point) for row, point in enumerate(self.points)]
+        for one in self.hooks.attached:
+            told += [Slot(self._row(op), one.unit.target, one.kind, int(op)) for op in one.ops]
+        return told
 
-    def _slot(self, point: Tracepoint) -> Slot:
+    def _row(self, op: Op) -> int:
+        """The counter of a function's op. One that could not be attached has one, too."""
+        return len(self.points) + self._plan.ops.index(op)
+
+    @property
+    def rows(self) -> int:
+        """How many counters there are, in use or not."""
+        return len(self.points) + len(self._plan.ops)
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the kernel's functions is not recorded on this rung, a line each."""
+        if not self._plan.units:
+            return []
+        return [f"{name} is not recorded: {why}" for name, why in self.hooks.left_out.items()]
+
+    def _slot(self, row: int, point: Tracepoint) -> Slot:
         raw, kind = self._raw.get(point.op), self.kinds[point.op]
         if raw is None:
-            return Slot(point.name, kind, int(point.op))
+            return Slot(row, point.name, kind, int(point.op))
         filtered = point.unless != "0" or self._orders is not None
-        return Slot(point.name, kind, int(point.op), filtered, raw.first_fd, raw.misses_before)
+        return Slot(row, point.name, kind, int(point.op), filtered, raw.first_fd, raw.misses_before)
 
 
 class RawProbe:
@@ -269,10 +297,17 @@ class RawProbe:
             os.close(self._links.pop())
 
 
+def _plan(ladder: Ladder) -> functions.Plan:
+    """What may be attached to functions; nothing is looked up where nothing is allowed."""
+    if not ladder.kinds:
+        return functions.Plan()
+    return functions.plan(kallsyms.read(functions.all_names()), ladder.kinds)
+
+
 def _load(text: str) -> Any:  # noqa: ANN401 - a bcc.BPF, which has no types
     bcc = library.load()
     failure: Exception | None = None
-    with header_tree(), _captured_stderr() as output:
+    with header_tree(), captured() as output:
         try:
             return bcc.BPF(text=text.encode())
         except Exception as error:

@@ -17,7 +17,9 @@ import numpy as np
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import Probe
 from tracer.probes.attachment import Attachment, Slot, Wanted
+from tracer.probes.calibration import PageMap
 from tracer.probes.counters import FILTERED, HITS, RING_FULL, Counters, recursion_misses
+from tracer.probes.ladder import Ladder
 from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
 
 if TYPE_CHECKING:
@@ -34,7 +36,10 @@ class KernelProbes:
 
     Attributes:
         ring: where records come out.
-        slots: what each counter counts.
+        slots: what each counter in use counts.
+        ladder: the rung that is in use, and why no higher one.
+        notes: what of the kernel's functions is not recorded on it, a line each.
+        pages: where struct pages lie, if that was found out.
     """
 
     def __init__(self, wanted: Wanted) -> None:
@@ -49,13 +54,18 @@ class KernelProbes:
         self.slots = [Slot(**slot) for slot in told["slots"]]
         self.reasons: dict[str, str] = told["reasons"]
         self._quiet = [self._fds[theirs] for theirs in told["quiet_fds"]]
+        self._hook_fds: list[int] = told["hook_fds"][::-1]
         self._early = early
         self.ring = Ring(self._fds[told["ring_fd"]], wanted.ring_bytes, page_size)
-        self._counters = Counters(self._fds[told["counters_fd"]], len(self.slots), told["cpus"], page_size)
+        self._counters = Counters(self._fds[told["counters_fd"]], told["rows"], told["cpus"], page_size)
+        self._rows = [slot.row for slot in self.slots]
+        self.ladder = Ladder(**told["ladder"])
+        self.notes: list[str] = told["notes"]
+        self.pages = PageMap(**told["pages"]) if told["pages"] else None
 
     def counted(self) -> "NDArray[np.int64]":
         """Counters so far, shape (probes, CPUs, 3): HITS, RING_FULL, FILTERED."""
-        return self._counters.read()
+        return self._counters.read()[self._rows]
 
     @property
     def waiting(self) -> int:
@@ -74,7 +84,8 @@ class KernelProbes:
 
     def counters(self) -> list[Probe]:
         """Each probe with its hits, losses and filtered events so far, summed over CPUs."""
-        sums, second = self.counted().sum(axis=1).tolist(), self._counters.second_hits.tolist()
+        sums = self.counted().sum(axis=1).tolist()
+        second = self._counters.second_hits[self._rows].tolist()
         return [self._sum(*row) for row in zip(self.slots, sums, second, strict=True)]
 
     def _sum(self, slot: Slot, row: list[int], second_hits: int) -> Probe:
@@ -105,6 +116,9 @@ class KernelProbes:
 
     def detach(self) -> None:
         """Stop the events; what is in the ring can still be drained, and counters read."""
+        for theirs in self._hook_fds:
+            os.close(self._fds.pop(theirs))
+        self._hook_fds = []
         for theirs, ours in list(self._fds.items()):
             if ours not in self._quiet:
                 os.close(self._fds.pop(theirs))
@@ -160,11 +174,16 @@ def _hand_over(line: socket.socket, made: Attachment) -> None:
     told = {
         "fds": list(fds),
         "quiet_fds": [fd for fd, kind in fds.items() if kind in _QUIET],
+        "hook_fds": made.hooks.fds,
         "slots": [asdict(slot) for slot in made.slots],
         "reasons": {str(op): reason for op, reason in made.reasons.items()},
         "ring_fd": made.ring_fd,
         "counters_fd": made.counters_fd,
         "cpus": made.cpus,
+        "rows": made.rows,
+        "ladder": asdict(made.ladder),
+        "notes": made.notes,
+        "pages": asdict(made.page_map) if made.page_map else None,
     }
     socket.send_fds(line, [json.dumps(told).encode()], list(fds))
     early = np.concatenate(made.early).tobytes() if made.early else b""

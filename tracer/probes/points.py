@@ -3,7 +3,7 @@
 A probe that this kernel does not have is left out; the others do not notice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,6 +124,16 @@ def chosen(layers: Iterable[str]) -> list[Tracepoint]:
     if FRAME in layers:
         return points
     return [replace(p, unless="order == 0") if p.op is Op.PAGE_FREE else p for p in points]
+
+
+def needless(ops: Collection[Op], layers: Iterable[str]) -> set[Op]:
+    """Tracepoints of these layers that would tell again what the functions behind `ops` tell.
+
+    Every entry into the buddy passes __free_one_page, unless it is put back.
+    """
+    if Op.BUDDY_FREE not in ops or Op.PUT_BACK not in ops:
+        return set()
+    return {Op.PCPU_DRAIN} if FRAME in layers else {Op.PCPU_DRAIN, Op.PAGE_FREE}
 
 
 def available(points: Iterable[Tracepoint], tracefs: Path = TRACEFS) -> list[Tracepoint]:

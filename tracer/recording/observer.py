@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from tracer.faults import Fault
-from tracer.format import COUNTER_COLUMNS, Filters, Probe, Snapshot
+from tracer.format import COUNTER_COLUMNS, Filters, Guest, Probe, Snapshot
 from tracer.guest import snapshot
 from tracer.guest.files import GuestFiles
+from tracer.guest.lists import FreeLists, NoLists
 from tracer.guest.samples import Sampler
 from tracer.parquet import arrow_schema
 from tracer.recording import priority
 from tracer.recording.encoder import Beside
+from tracer.recording.lists import read_beside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,11 +67,12 @@ class Observer:
         zones: "list[Zone]",
         counters: Callable[[], "NDArray[np.int64]"],
         probes: list[Probe],
+        lists: FreeLists | None = None,
     ) -> None:
-        """`counters()`: counted so far, shape (probes, CPUs, 3)."""
+        """`counters()`: counted so far, shape (probes, CPUs, 3). `lists`: where they can be read."""
         self.snapshots: list[Snapshot] = []
         self.notes: list[str] = []
-        self._files, self._counters = files, counters
+        self._files, self._counters, self._lists = files, counters, lists
         self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -108,16 +111,17 @@ class Observer:
                 self._sampler.sample(int(counted[:, :, 1].sum()))
                 self._log.note(time.monotonic_ns(), counted)
 
-    def begin_snapshot(
-        self, name: str, writer: "TraceWriter", pageblock_order: int, filters: Filters | None
-    ) -> None:
+    def begin_snapshot(self, name: str, writer: "TraceWriter", guest: Guest, filters: Filters | None) -> None:
         """Take a snapshot and store it; `snapshot_ended` tells when that is done."""
 
         def take() -> None:
             priority.lower()
             try:
-                taken, runs = snapshot.take(name, self._files, pageblock_order, filters)
+                taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters)
+                taken, lists = self._with_lists(taken, guest, filters)
                 writer.write_frames(name, runs)
+                if lists is not None:
+                    writer.write_frames(f"{name}-lists", lists)
                 self.snapshots.append(taken)
                 self._begun = True
             except Exception as error:
@@ -125,6 +129,18 @@ class Observer:
 
         self._busy = threading.Thread(target=take, name="pagetide-snapshot", daemon=True)
         self._busy.start()
+
+    def _with_lists(
+        self, taken: Snapshot, guest: Guest, filters: Filters | None
+    ) -> tuple[Snapshot, pa.Table | None]:
+        """The snapshot with the order of its free lists, if they can be read and stand still."""
+        if self._lists is None:
+            return taken, None
+        try:
+            return read_beside(self._lists, taken, guest, filters)
+        except NoLists as reason:
+            self.notes.append(f"the order of the free lists is unknown in snapshot {taken.name}: {reason}")
+            return taken, None
 
     @property
     def snapshot_ended(self) -> bool:

@@ -23,6 +23,7 @@ from tracer.recording.drainer import CPU_CAP, Drainer
 from tracer.recording.encoder import Closing, Encoder
 from tracer.recording.filters import filtered_zones, pfn_ranges
 from tracer.recording.healing import Healing
+from tracer.recording.lists import open_lists
 from tracer.recording.merger import MAX_SPAN_NS, Merger
 from tracer.recording.observer import Observer
 from tracer.recording.retention import forget, outdated, reason_to_end
@@ -69,7 +70,8 @@ class Recorder:
             zones = filtered_zones(read_zones(self._files), settings.filters)
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
-            self.manifest = self._first_manifest(command_line, zones)
+            self._lists, unread = open_lists(zones, self._probes.pages)
+            self.manifest = self._first_manifest(command_line, zones, unread)
             self._writer = TraceWriter(
                 path, self.manifest, force=settings.force, file_mode=settings.file_mode
             )
@@ -78,7 +80,9 @@ class Recorder:
             self._lower_privileges()
             undo.pop_all()
         self._blocks = Blocks()
-        self._observer = Observer(self._files, zones, self._probes.counted, self._probes.counters())
+        self._observer = Observer(
+            self._files, zones, self._probes.counted, self._probes.counters(), self._lists
+        )
         self._encoder = Encoder(
             self._writer,
             self._blocks,
@@ -94,7 +98,7 @@ class Recorder:
         self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
         self._check_due_ns = 0
 
-    def _first_manifest(self, command_line: list[str], zones: list[Zone]) -> Manifest:
+    def _first_manifest(self, command_line: list[str], zones: list[Zone], unread: list[str]) -> Manifest:
         return Manifest(
             format=FORMAT_VERSION,
             tool=f"pagetide {__version__}",
@@ -104,10 +108,12 @@ class Recorder:
             reporting=read_reporting(),
             clock=Clock(monotonic_ns=time.monotonic_ns(), wall_ns=time.time_ns()),
             layers=list(LAYERS[self.settings.layer]),
-            rung="tracepoints",
+            rung=self._probes.ladder.rung,
+            rung_reason=self._probes.ladder.reason,
             probes=self._probes.counters(),
             command_line=command_line,
             filters=self.settings.filters,
+            notes=[*self._probes.notes, *unread],
         )
 
     def _check_room(self) -> None:
@@ -143,6 +149,8 @@ class Recorder:
         with contextlib.ExitStack() as after:
             after.callback(self._files.close)
             after.callback(self._probes.close)
+            if self._lists is not None:
+                after.callback(self._lists.close)
             self._observer.start()
             self._snapshot("start", tell)
             if command is not None and self._alive and signals.received is None:
@@ -209,8 +217,7 @@ class Recorder:
 
     def _begin_snapshot(self, name: str) -> None:
         self._healing.began(time.monotonic_ns())
-        guest = self.manifest.guest
-        self._observer.begin_snapshot(name, self._writer, guest.pageblock_order, self.settings.filters)
+        self._observer.begin_snapshot(name, self._writer, self.manifest.guest, self.settings.filters)
 
     def _snapshot(self, name: str, tell: Tell) -> None:
         """Take a snapshot while draining goes on, and wait for it."""

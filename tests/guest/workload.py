@@ -1,0 +1,53 @@
+"""Memory taken and given back in every way the buddy sees, in a machine of 2 GiB: small pages with
+holes, huge pages, programs and, when asked for, compaction of all memory at the end.
+
+Usage: python workload.py SECONDS [compact]. The same steps each time.
+"""
+
+import mmap
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MIB = 1 << 20
+MAX_LIVE_BYTES = 600 * MIB
+CHUNK_BYTES = 64 * mmap.PAGESIZE
+COMPACT = Path("/proc/sys/vm/compact_memory")
+
+
+def allocate(dice: random.Random) -> mmap.mmap:
+    """A filled piece, of huge pages or of small ones."""
+    piece = mmap.mmap(-1, dice.randint(1, 80) * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    piece.madvise(dice.choice([mmap.MADV_HUGEPAGE, mmap.MADV_NOHUGEPAGE]))
+    piece.madvise(23)  # MADV_POPULATE_WRITE
+    return piece
+
+
+def punch_holes(piece: mmap.mmap, dice: random.Random) -> None:
+    """Give half of a piece back, in places."""
+    for start in range(0, len(piece) - CHUNK_BYTES, CHUNK_BYTES):
+        if dice.random() < 0.5:
+            piece.madvise(mmap.MADV_DONTNEED, start, CHUNK_BYTES)
+
+
+def work(seconds: float, seed: int = 1) -> None:
+    dice = random.Random(seed)
+    end = time.monotonic() + seconds
+    pieces: list[mmap.mmap] = []
+    while time.monotonic() < end:
+        while pieces and (sum(map(len, pieces)) > MAX_LIVE_BYTES or dice.random() < 0.4):
+            pieces.pop(dice.randrange(len(pieces))).close()
+        pieces.append(allocate(dice))
+        if dice.random() < 0.3:
+            punch_holes(dice.choice(pieces), dice)
+        if dice.random() < 0.1:
+            subprocess.run(["sh", "-c", "ls -lR /usr/lib/python3 | sort >/dev/null"], check=False)
+
+
+if __name__ == "__main__":
+    work(float(sys.argv[1]))
+    if sys.argv[2:] == ["compact"]:
+        COMPACT.write_text("1")
+    print("worked")
