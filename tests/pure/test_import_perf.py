@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from tracer.faults import ExitCode
 from tracer.format import Clock, Loss, Op
 from tracer.importers import ordering
 from tracer.importers.blocks import parse
+from tracer.importers.frames_seen import FramesSeen
 from tracer.importers.importing import Wanted, import_file
 from tracer.importers.manifest import GuestSaid
 
@@ -187,6 +189,23 @@ def test_extfrag_tells_the_pageblock_order(tmp_path):
     assert trace.manifest.guest.pageblock_order == 7
 
 
+def test_a_text_with_only_time_and_event_has_no_cpus_and_says_so(tmp_path):
+    text = "".join(line[line.index("11") :] + "\n" for line in BUDDY.splitlines())
+    trace, _ = imported(tmp_path, text)
+    assert [row["cpu"] for row in rows(trace)] == [0, 0]
+    assert any("do not say their CPU, for which 0 stands: 2" in note for note in trace.manifest.notes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 23), st.integers(0, 12)), max_size=20))
+def test_frames_seen_are_those_of_all_blocks(blocks):
+    seen, expected = FramesSeen(), set()
+    for start, order in blocks:
+        pfn = start >> order << order
+        seen.add(np.array([pfn], np.uint64), np.array([order], np.uint8))
+        expected |= set(range(pfn, pfn + (1 << order)))
+    assert (len(seen), seen.end_pfn) == (len(expected), max(expected, default=-1) + 1)
+
+
 def test_an_allocation_without_a_page_is_filtered(tmp_path):
     none = OWNERS.splitlines()[0].replace("page=0x1fd10e pfn=0x1fd10e", "page=(nil) pfn=0x0")
     raw = none.replace("pfn=0x0", "pfn=18446744073709551615")
@@ -206,6 +225,25 @@ def test_a_lost_record_lies_between_its_cpus_last_event_and_itself(tmp_path):
     assert trace.manifest.lost == 53
     assert not trace.complete
     assert not said.summary.bad
+
+
+@pytest.mark.parametrize(
+    ("line", "loss"),
+    [
+        ("[001] 5.000000500: PERF_RECORD_LOST_SAMPLES lost 7", Loss(1_000_000_000, 5_000_000_500, 7)),
+        ("PERF_RECORD_LOST lost 7", Loss(2_000_000_000, 6_000_000_000, 7)),
+        ("LOST 7 events!", Loss(2_000_000_000, 6_000_000_000, 7)),
+    ],
+)
+def test_a_loss_without_cpu_or_time_lies_between_its_neighbours(tmp_path, line, loss):
+    text = lines(locked("1.000000000", 1), locked("2.000000000", 0), line, drained("6.000000000", 1))
+    assert imported(tmp_path, text)[0].losses == [loss]
+
+
+def test_a_task_cannot_pretend_a_loss(tmp_path):
+    other = "LOST 999 events 1 [000] 2.500000: cycles: ffff".rjust(60)
+    trace, said = imported(tmp_path, lines(locked("1.000000"), other, drained("3.000000")))
+    assert (trace.losses, said.summary.other) == ([], 1)
 
 
 def test_a_loss_reaches_back_over_blocks(tmp_path, monkeypatch):
