@@ -211,7 +211,9 @@ class Probe:
     kept: int = 0
     lost: int = 0  # the ring was full, or `skipped`, or the recorder ended before it was stored
     filtered: int = 0
-    skipped: int | None = None  # of the lost: a program was running on that CPU; None: cannot be known
+    # The probe was running on that CPU already. They are among the lost, or, where nearly all events
+    # are filtered by their order, among the filtered. None: cannot be known.
+    skipped: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tracer.probes.counters import possible_cpus, recursion_misses
 from tracer.probes.ladder import Ladder, climb, rung_of
 from tracer.probes.points import BUDDY, LAYERS, Tracepoint
 from tracer.probes.prints import captured
-from tracer.probes.program import Options, raw_function, second_function, source
+from tracer.probes.program import Options, pair_function, raw_functions, source
 from tracer.probes.ring import RECORD_WORDS, STRIDE_BYTES, Ring
 from tracer.probes.tracefs import MOUNT_COMMAND, ensure_mounted
 
@@ -94,7 +94,7 @@ class Slot:
 
     Attributes:
         row: which place.
-        unseen_filtered: what escapes both copies of the program counts as filtered: nearly all of
+        unseen_filtered: what escapes the program counts as filtered: nearly all of
             it is of an order that is not kept.
         prog_fd: of the first copy, where the kernel counts the runs it skipped, else None.
         misses_before: what it had skipped when recording began.
@@ -177,55 +177,52 @@ class Attachment:
         return rung_of(ladder, self.hooks)
 
     def _calibrate(self, page_size: int) -> None:
-        """Put raw forms in the place of tracepoints where pages turn out to map to frames."""
-        candidates = [point for point in self.points if point.raw and self._attach_raw(point)]
-        found: dict[int, PageMap] = {}
-        if candidates:
-            pairs = self._pairs(page_size)
-            for point in candidates:
-                told = page_map(pairs[(pairs[:, 1] >> np.uint64(48)) & np.uint64(0xFF) == self._index(point)])
-                if isinstance(told, PageMap):
-                    found[point.op] = told
-                else:
-                    self.reasons[point.op] = told
-        self.page_map = next(iter(found.values()), None)
+        """Find out how pages map to frames, and put raw forms in the place of tracepoints if they do."""
+        told = self._page_maps(page_size)
+        maps = {op: one for op, one in told.items() if isinstance(one, PageMap)}
+        self.reasons = {op: one for op, one in told.items() if isinstance(one, str)}
+        self.page_map = next(iter(maps.values()), None)
         one = self.page_map or PageMap(0, 1)
-        for point in candidates:
-            if found.get(point.op) == one:
-                self._bpf.detach_tracepoint(point.name.encode())
-                self.kinds[point.op] = "raw_tracepoint"
-            else:
-                self._raw.pop(point.op).detach()
+        replaced = [point for point in self.points if maps.get(point.op) == one]
+        for point in replaced:
+            self._bpf.detach_tracepoint(point.name.encode())
         table = self._bpf[b"pages"]
         table[0] = table.Leaf(one.base, one.size, one.shift, 1)
-        for probe in self._raw.values():
-            probe.forget_misses()
-        if candidates:
-            self._pairs(page_size)  # none is written any more: takes those that came out in between
+        for point in replaced:
+            self._raw[point.op] = RawProbe(self._bpf, point, raw_functions(point))
+            self.kinds[point.op] = "raw_tracepoint"
 
-    def _index(self, point: Tracepoint) -> int:
-        return self.points.index(point)
-
-    def _attach_raw(self, point: Tracepoint) -> bool:
-        try:
-            with captured():
-                self._raw[point.op] = RawProbe(self._bpf, point)
-        except Exception as error:
-            self.reasons[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
-            return False
-        return True
+    def _page_maps(self, page_size: int) -> dict[int, PageMap | str]:
+        """By op of each probe that has a raw form: where pages lie, or why it cannot be used."""
+        told: dict[int, PageMap | str] = {}
+        watched: dict[int, RawProbe] = {}
+        for point in self.points:
+            if point.raw:
+                try:
+                    with captured():
+                        load_raw(self._bpf, raw_functions(point))  # refused now, not when it is needed
+                        watched[point.op] = RawProbe(self._bpf, point, [pair_function(point)])
+                except Exception as error:
+                    told[point.op] = (str(error).splitlines() or [type(error).__name__])[0]
+        if not watched:
+            return told
+        pairs = [self._pairs(page_size) for _ in range(_CALIBRATION_ROUNDS)]
+        for probe in watched.values():
+            probe.detach()
+        self._pairs(page_size)  # takes what came out before that
+        about = np.concatenate(pairs)
+        index = about[:, 1] >> np.uint64(48) & np.uint64(0xFF)
+        ops = {number: point.op for number, point in enumerate(self.points) if point.op in watched}
+        return told | {op: page_map(about[index == number]) for number, op in ops.items()}
 
     def _pairs(self, page_size: int) -> "NDArray[np.uint64]":
-        """Calibration records; what else comes out meanwhile is kept for the first drain."""
+        """Calibration records of some stirring; what else comes out is kept for the first drain."""
         room = np.empty((self._ring.size_bytes // STRIDE_BYTES, RECORD_WORDS), np.uint64)
-        pairs = []
-        for _ in range(_CALIBRATION_ROUNDS):
-            stir(page_size)
-            time.sleep(0.001)
-            about, others = split(room[: self._ring.drain_into(room)].copy())
-            pairs.append(about)
-            self.early.append(others)
-        return np.concatenate(pairs)
+        stir(page_size)
+        time.sleep(0.001)
+        about, others = split(room[: self._ring.drain_into(room)].copy())
+        self.early.append(others)
+        return about
 
     @property
     def slots(self) -> list[Slot]:
@@ -259,37 +256,39 @@ class Attachment:
         return Slot(row, point.name, kind, int(point.op), filtered, raw.first_fd, raw.misses_before)
 
 
+def load_raw(bpf: Any, functions: list[str]) -> list[Any]:  # noqa: ANN401 - BCC has no types
+    """Programs for a raw tracepoint, loaded once each.
+
+    Raises:
+        Exception: BCC's, when the kernel refuses one.
+    """
+    return [bpf.load_func(name.encode(), library.load().BPF.RAW_TRACEPOINT) for name in functions]
+
+
 class RawProbe:
-    """Both copies of a raw tracepoint program, attached one behind the other.
+    """Programs on a raw tracepoint, attached one behind the other.
 
     Attributes:
-        first_fd: the first copy.
-        misses_before: what the kernel had skipped of it when recording began; None: it does not count.
+        first_fd: the first one.
+        misses_before: how often the kernel had skipped it before; None: it does not count that.
     """
 
-    def __init__(self, bpf: Any, point: Tracepoint) -> None:  # noqa: ANN401 - a bcc.BPF
-        """Load and attach them.
+    def __init__(self, bpf: Any, point: Tracepoint, functions: list[str]) -> None:  # noqa: ANN401 - a bcc.BPF
+        """Load and attach.
 
         Raises:
             Exception: BCC's, when the kernel refuses.
         """
         self._links: list[int] = []
-        kind = library.load().BPF.RAW_TRACEPOINT
-        first, second = (
-            bpf.load_func(name.encode(), kind) for name in (raw_function(point), second_function(point))
-        )
-        self.first_fd = first.fd
-        self.misses_before: int | None = None
-        for function in (first, second):
-            link = library.load().lib.bpf_attach_raw_tracepoint(function.fd, point.event.encode())
+        loaded = load_raw(bpf, functions)
+        self.first_fd = loaded[0].fd
+        self.misses_before = recursion_misses(self.first_fd)
+        for program in loaded:
+            link = library.load().lib.bpf_attach_raw_tracepoint(program.fd, point.event.encode())
             if link < 0:
                 self.detach()
                 raise OSError(f"raw tracepoint {point.event} cannot be attached")
             self._links.append(link)
-
-    def forget_misses(self) -> None:
-        """Count from now on."""
-        self.misses_before = recursion_misses(self.first_fd)
 
     def detach(self) -> None:
         """Stop it."""

@@ -89,7 +89,7 @@ class KernelProbes:
         return [self._sum(*row) for row in zip(self.slots, sums, second, strict=True)]
 
     def _sum(self, slot: Slot, row: list[int], second_hits: int) -> Probe:
-        """Runs that the kernel skipped, and that the second copy did not make good, escaped."""
+        """Runs that the kernel skipped, and that no second copy made good, escaped."""
         misses = None if slot.prog_fd is None else recursion_misses(self._fds[slot.prog_fd])
         known = misses is not None and slot.misses_before is not None
         escaped = max((misses or 0) - (slot.misses_before or 0) - second_hits, 0) if known else 0
@@ -102,7 +102,7 @@ class KernelProbes:
             kept=row[HITS] - row[RING_FULL] - row[FILTERED],
             lost=row[RING_FULL] + escaped - unseen,
             filtered=row[FILTERED] + unseen,
-            skipped=escaped - unseen if known else None,
+            skipped=escaped if known else None,
         )
 
     def drain_into(self, out: "NDArray[np.uint64]") -> int:

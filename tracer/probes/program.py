@@ -5,11 +5,11 @@ A tracepoint that fires for every page has a raw form, too, which costs half as 
 `struct page *`. Where both are attached for a moment, their pairs tell how a page becomes a pfn
 (`calibration`); from then on only the raw form stays attached.
 
-The kernel does not run a program on a CPU that is in the middle of it: an interrupt that frees a page
+The kernel does not run a program on a CPU that is in the middle of it: an interrupt that frees pages
 while the program looks at another one would go unseen, some ten times a second on a busy guest. So
-each raw form is attached twice. The first copy notes what it has taken, the second takes what is not
-noted; only where an interrupt is itself interrupted in the second copy an event escapes both, and the
-kernel's count of skipped runs tells (`KernelProbes.counters`).
+where every event counts a raw form is attached twice. The first copy notes what it has taken, the
+second takes what is not noted; only where an interrupt is itself interrupted in the second copy an
+event escapes both, and the kernel's count of skipped runs tells (`KernelProbes.counters`).
 """
 
 from dataclasses import dataclass
@@ -163,34 +163,35 @@ _NOTE_SEEN = """    struct seen *seen = uncalibrated({index});
 """
 
 _RAW_PROBE = """
-int {function}(struct bpf_raw_tracepoint_args *ctx)
+int {pair}(struct bpf_raw_tracepoint_args *ctx)
 {{
     u64 order = (u32)ctx->args[{order}];
     struct seen *seen = uncalibrated({index});
-    if (seen) {{
-        if (!seen->valid)
-            return 0;
-        int same = seen->order == order && seen->type == (u8)({migratetype}) && seen->gfp == (u32)({gfp});
-        struct record *record = reserve(same ? {pair} : {mismatch}, seen->pfn, order, {index}, 0);
-        seen->valid = 0;
-        if (record) {{
-            record->ts_ns = ctx->args[{page}];
-            events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-        }}
+    if (!seen || !seen->valid)
         return 0;
+    int same = seen->order == order && seen->type == (u8)({migratetype}) && seen->gfp == (u32)({gfp});
+    struct record *record = reserve(same ? {pair_op} : {mismatch_op}, seen->pfn, order, {index}, 0);
+    seen->valid = 0;
+    if (record) {{
+        record->ts_ns = ctx->args[{page}];
+        events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
     }}
+    return 0;
+}}
+
+int {first}(struct bpf_raw_tracepoint_args *ctx)
+{{
+    u64 order = (u32)ctx->args[{order}];
     if (({unless}) || UNWANTED(order))
         return skipped({index});
     note_taken({index}, ctx->args[{page}]);
     return keep({index}, 0, {op}, PAGE_TO_PFN(ctx->args[{page}]), order, (u64)(s64)({migratetype}), {aux});
 }}
 
-int {again}(struct bpf_raw_tracepoint_args *ctx)
+int {second}(struct bpf_raw_tracepoint_args *ctx)
 {{
     u64 order = (u32)ctx->args[{order}];
-    if (({unless}) || UNWANTED(order) || uncalibrated({index}))
-        return 0;
-    if (was_taken({index}, ctx->args[{page}]))
+    if (({unless}) || UNWANTED(order) || was_taken({index}, ctx->args[{page}]))
         return 0;
     return keep({index} + {probes}, 0, {op}, PAGE_TO_PFN(ctx->args[{page}]), order,
                 (u64)(s64)({migratetype}), {aux});
@@ -219,14 +220,19 @@ class Options:
     with_gfp: bool = False
 
 
-def raw_function(point: Tracepoint) -> str:
-    """Name of the C function of a probe's raw form."""
-    return f"raw_{point.event}"
+def pair_function(point: Tracepoint) -> str:
+    """Name of the C function that pairs a probe's raw form with its tracepoint."""
+    return f"pair_{point.event}"
 
 
-def second_function(point: Tracepoint) -> str:
-    """Name of the C function of the second copy of a probe's raw form."""
-    return f"again_{point.event}"
+def raw_functions(point: Tracepoint) -> list[str]:
+    """Names of the C functions of a probe's raw form, in the order to attach them.
+
+    The second copy pays where every event is kept. Where nearly all are left out by their order (the
+    buddy layer's order-0 frees) it would double the cost to save one event in a hundred million.
+    """
+    first, second = f"first_{point.event}", f"second_{point.event}"
+    return [first, second] if point.unless == "0" else [first]
 
 
 def source(
@@ -290,15 +296,16 @@ def _raw_unit(point: Tracepoint, probes: int, common: dict[str, int | str]) -> s
     assert raw is not None  # noqa: S101 - for the type checker; the caller looks
     gfp = "0" if raw.gfp is None else f"(u32)ctx->args[{raw.gfp}]"
     return _RAW_PROBE.format(
-        function=raw_function(point),
-        again=second_function(point),
+        pair=pair_function(point),
+        first=f"first_{point.event}",
+        second=f"second_{point.event}",
         probes=probes,
         page=raw.page,
         order=raw.order,
         migratetype="-1" if raw.migratetype is None else f"(s64)(int)ctx->args[{raw.migratetype}]",
         gfp=gfp,
         aux=f"owner({gfp})",
-        pair=PAIR,
-        mismatch=MISMATCH,
+        pair_op=PAIR,
+        mismatch_op=MISMATCH,
         **common,
     )
