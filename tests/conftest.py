@@ -6,7 +6,12 @@ import os
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test is timed: how long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("pagetide", deadline=None)
+hypothesis.settings.load_profile("pagetide")
 
 HERE = Path(__file__).parent
 

@@ -4,8 +4,11 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from tracer.format import OPTIONAL_COLUMNS
 from tracer.reader import Trace
 from tracer.units import human_bytes
+
+MOST_LOSSES = 5
 
 
 def facts(trace: Trace) -> dict[str, Any]:
@@ -19,6 +22,14 @@ def facts(trace: Trace) -> dict[str, Any]:
         "segments": len(trace.segments),
         "size_bytes": trace.size_bytes,
         "lost_events": trace.manifest.lost,
+        "losses": [
+            {
+                "begin_s": (loss.begin_ns - first_ns) / 1e9,
+                "end_s": (loss.end_ns - first_ns) / 1e9,
+                "events": loss.events,
+            }
+            for loss in trace.losses
+        ],
         "warnings": trace.warnings,
     }
 
@@ -37,13 +48,42 @@ def lines(trace: Trace) -> Iterator[str]:
     active = {True: "active", False: "not active", None: "unknown"}[manifest.reporting.active]
     yield f"  own reporting: {active}, order {manifest.reporting.order}"
     yield f"  layers: {', '.join(manifest.layers)}; rung: {manifest.rung}"
+    if manifest.rung_reason:
+        yield f"  no higher rung: {manifest.rung_reason}"
     yield f"  command line: {shlex.join(manifest.command_line)}"
+    if manifest.filters:
+        kept = {name: value for name, value in vars(manifest.filters).items() if value}
+        yield f"  kept only: {', '.join(f'{name} {value}' for name, value in kept.items())}"
+    owners = [name for name in OPTIONAL_COLUMNS if f"--with-{name}" in manifest.command_line]
+    yield f"  names who asked for pages: {', '.join(owners) or 'no'}"
     for zone in manifest.zones:
         pfns = f"pfn {zone.start_pfn}..{zone.end_pfn}"
         yield f"  zone {zone.node}/{zone.name}: {pfns}, {zone.managed:,} frames managed"
+    yield from _seen(trace)
+    yield from _probes(trace)
+    yield from (f"  note: {note}" for note in manifest.notes)
+
+
+def _seen(trace: Trace) -> Iterator[str]:
+    """Snapshots and samples, and when something was lost."""
+    first_ns = trace.span_ns[0]
+    names = [shot.name for shot in trace.manifest.snapshots]
+    samples = sum(segment.samples.rows for segment in trace.segments if segment.samples)
+    yield f"  snapshots: {', '.join(names) or 'none'}; {samples:,} samples"
+    if trace.manifest.discarded_events:
+        yield f"  removed as it went (--keep): {trace.manifest.discarded_events:,} events"
+    for loss in trace.losses[:MOST_LOSSES]:
+        since, until = ((ns - first_ns) / 1e9 for ns in (loss.begin_ns, loss.end_ns))
+        healed = next((s.name for s in trace.resyncs if s.begin_ns >= loss.end_ns), None)
+        after = f"right again after {healed}" if healed else "not healed by a later snapshot"
+        yield f"  lost {loss.events:,} events between {since:.3f} s and {until:.3f} s; {after}"
+    if len(trace.losses) > MOST_LOSSES:
+        yield f"  ... and {len(trace.losses) - MOST_LOSSES} more such gaps"
+
+
+def _probes(trace: Trace) -> Iterator[str]:
     yield f"  {'probe':<33} {'hits':>11} {'kept':>11} {'lost':>7} {'filtered':>11}"
-    for probe in manifest.probes:
+    for probe in trace.manifest.probes:
         counts = f"{probe.hits:>11,} {probe.kept:>11,} {probe.lost:>7,} {probe.filtered:>11,}"
         name = (probe.name.partition(":")[2] or probe.name).removeprefix("mm_")
         yield f"  {name:<33} {counts}"
-    yield from (f"  note: {note}" for note in manifest.notes)

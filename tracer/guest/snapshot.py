@@ -247,7 +247,8 @@ def take(
 ) -> tuple[Snapshot, "pa.Table"]:
     """Read a whole snapshot now: what the manifest says of it, and its frame runs.
 
-    Frames that `filters` leaves out are absent in it; zones and free blocks are told whole.
+    Zones that `filters` leaves out are not in it; of a zone kept in part the other frames are absent,
+    and its free blocks are told whole.
 
     Raises:
         Fault: when one of the files cannot be read (any more).
@@ -264,4 +265,7 @@ def take(
     state = classify(raw.bits, zones, pageblock_order)
     hide(state, raw, kept_spans(zones, filters))
     mark_limbo(state, raw.bits, pageblock_order, files)
+    if filters and filters.zones is not None:
+        zones = [zone for zone in zones if zone.name in filters.zones]
+        buddyinfo = [info for info in buddyinfo if info.zone in filters.zones]
     return Snapshot(name, begin_ns, time.monotonic_ns(), zones, buddyinfo), runs_table(state, raw)

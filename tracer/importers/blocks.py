@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tracer.format import EVENT_COLUMNS, OPTIONAL_COLUMNS
+from tracer.format import EVENT_COLUMNS, OPTIONAL_COLUMNS, Op
 from tracer.importers import prefix, rare
 from tracer.importers.events import BY_EVENT, EVENTS, NO_PAGE, Event, text_of
 from tracer.importers.gfp import gfp_bits
@@ -80,9 +80,7 @@ def parse(text: bytes, *, with_pid: bool = False, with_gfp: bool = False) -> Blo
     block.threads = int(kept["threads"].sum()) if with_pid else 0
     if with_gfp:
         block.rows["gfp"] = _flags(kept["gfp_flags"], block.unknown_flags)
-    fallbacks = events.filter(events["event"] == "mm_page_alloc_extfrag").head(1)
-    said = fallbacks["tail"].str.extract(r"pageblock_order=([0-9]{1,2}) ").drop_nulls()
-    block.pageblock_order = int(said[0]) if len(said) else None
+    block.pageblock_order = _pageblock_order(kept)
     _look_at_the_rest(block, _rest(lines, events.filter(readable)), torn, kept["line"].to_numpy())
     return block
 
@@ -146,6 +144,12 @@ def _flags(texts: pl.Series, unknown: set[str]) -> "NDArray[np.uint32]":
     return np.asarray(
         texts.replace_strict(numbers, default=0, return_dtype=pl.UInt32).fill_null(0).to_numpy()
     )
+
+
+def _pageblock_order(kept: pl.DataFrame) -> int | None:
+    first = kept.filter(pl.col("op") == int(Op.EXTFRAG)).head(1)
+    said = first["tail"].str.extract(r"pageblock_order=([0-9]{1,2}) ").drop_nulls()
+    return int(said[0]) if len(said) else None
 
 
 def _rest(lines: pl.Series, readable: pl.DataFrame) -> pl.DataFrame:

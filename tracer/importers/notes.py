@@ -29,6 +29,9 @@ def unknown(summary: "Summary", layers: list[str]) -> Iterator[str]:
             "only owners are known: a page's alloc and free stand for its leaving and entering the buddy; "
             "per-CPU lists are not seen, and latency counts from the owner's free"
         )
+        for op, other in ((Op.ZONE_LOCKED, Op.PCPU_DRAIN), (Op.PCPU_DRAIN, Op.ZONE_LOCKED)):
+            if op in summary.recorded:
+                yield f"{BY_OP[op].event} events without {BY_OP[other].event}: of no use for the buddy"
     else:
         absent = [op for op in _WITHOUT if op not in summary.recorded]
         yield from (f"no {BY_OP[op].event} events: {_WITHOUT[op]}" for op in absent)

@@ -9,11 +9,12 @@ from tracer.importers.prefix import NAMES
 
 # Kernel (trace, trace_pipe): LOST; trace-cmd: DROPPED, without a number where it knows none.
 _LOST = re.compile(r"^CPU:(?P<cpu>\d+) \[(?:LOST(?: (?P<n>\d+))? EVENTS|(?:(?P<m>\d+) )?EVENTS DROPPED)\]")
-# perf script --show-lost-events.
+# perf script --show-lost-events. A task's name is too short to hold it.
 _PERF_LOST = re.compile(
     r"(?:\[(?P<cpu>\d+)\]\s+)?(?:(?P<s>\d+)\.(?P<f>\d{9}|\d{6}):\s+)?"
-    r"(?:PERF_RECORD_LOST(?:_SAMPLES)?:?\s+lost\s+(?P<n>\d+)|LOST (?P<m>\d+) events)",
+    r"PERF_RECORD_LOST(?:_SAMPLES)?:?\s+lost\s+(?P<n>\d+)"
 )
+_PERF_TRACE_LOST = re.compile(r"^LOST (?P<n>\d+) events")
 _STARTED = re.compile(r"^##### CPU (\d+) buffer started ####")
 _EVENT = re.compile(rf"\b({NAMES}):")
 _MARKERS = ["LOST", "DROPPED", "lost", "buffer started", *(f"{name}:" for name in NAMES.split("|"))]
@@ -56,12 +57,12 @@ def loss(line: str, row: int) -> Mark | None:
     """What a line says of lost events. A loss of unknown size counts as one."""
     if match := _STARTED.match(line):
         return Mark(row, int(match[1]), 0)
-    match = _LOST.match(line) or _PERF_LOST.search(line)
+    match = _LOST.match(line) or _PERF_LOST.search(line) or _PERF_TRACE_LOST.match(line)
     if match is None:
         return None
     said = match.groupdict()
-    cpu = None if said["cpu"] is None else int(said["cpu"])
-    events = int(said["n"] or said["m"] or 1)
+    cpu = None if said.get("cpu") is None else int(said["cpu"])
+    events = int(said["n"] or said.get("m") or 1)
     if said.get("s") is None:
         return Mark(row, cpu, events)
     return Mark(row, cpu, events, int(said["s"]) * 1_000_000_000 + int(said["f"].ljust(9, "0")))

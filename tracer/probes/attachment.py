@@ -41,7 +41,7 @@ def kernel_headers(release: str | None = None) -> Path | None:
 
 
 @contextlib.contextmanager
-def _header_tree() -> Iterator[None]:
+def header_tree() -> Iterator[None]:
     """Point BCC at our own header tree unless real ones are there or the user named some."""
     if KERNEL_SOURCE in os.environ or kernel_headers():
         yield
@@ -307,7 +307,7 @@ def _plan(ladder: Ladder) -> functions.Plan:
 def _load(text: str) -> Any:  # noqa: ANN401 - a bcc.BPF, which has no types
     bcc = library.load()
     failure: Exception | None = None
-    with _header_tree(), captured() as output:
+    with header_tree(), captured() as output:
         try:
             return bcc.BPF(text=text.encode())
         except Exception as error:
