@@ -70,9 +70,8 @@ class FakeMemory:
         area = NODE + 8 + zone * 136 + 16 + order * 40
         head = area + 16 * kind
         chain = [head, *(BASE + pfn * 32 + 8 for pfn in pfns)]
-        for link, following, previous in zip(
-            chain, chain[1:] + [head], [chain[-1], *chain[:-1]], strict=True
-        ):
+        after = [*chain[1:], head]
+        for link, following, previous in zip(chain, after, [chain[-1], *chain[:-1]], strict=True):
             self.words[link], self.words[link + 8] = following, previous
         for pfn in pfns:
             self.words[BASE + pfn * 32 + 24] = order
