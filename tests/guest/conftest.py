@@ -1,12 +1,12 @@
 """One machine for all tests of the session that do not end it: booting is most of what a test costs."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.guest.machine import Machine
-from tests.guest.running import prepare_compiled_code
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def machine(guest: None, out: Path) -> Iterator[Machine]:
-    prepare_compiled_code()
     with Machine(files_out=out) as machine:
         yield machine
+
+
+@pytest.fixture(scope="session")
+def traces(machine: Machine, out: Path) -> Path:
+    """A folder with three recordings of the same workload at the same time, one on each rung."""
+    here = Path(__file__).parent
+    argv: list[str | Path] = ["sh", here / "rungs.sh", out, sys.executable, here / "workload.py"]
+    done = machine.run(argv, timeout_s=180)
+    assert done.returncode == 0, done.stderr
+    return out

@@ -4,16 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from tests.guest.machine import REPO, Completed, Machine
 
 PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
-# Compiled code is kept per processor; for this one it serves the emulated one too, which would
-# need minutes to compile it.
+# Compiled code is kept per processor. For this one it serves the emulated one, too, which would need
+# minutes to compile it: run a command outside first.
 ANY_PROCESSOR = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-SHIPPED = REPO / "data/database.trace"
 
 
 def pagetide(machine: Machine, *args: object, **env: str) -> Completed:
@@ -34,13 +32,3 @@ def pagetide_outside(*args: object) -> str:
     argv = [*PAGETIDE, *map(str, args)]
     env = {**os.environ, **ANY_PROCESSOR}
     return subprocess.run(argv, cwd=REPO, env=env, check=True, capture_output=True, text=True).stdout
-
-
-def prepare_compiled_code() -> None:
-    """Compile here what the machine will run; it sees this checkout's cache."""
-    pagetide_outside("validate", SHIPPED, "--json")
-
-
-def script(path: Path) -> list[str]:
-    """A Python file of these tests, as a command."""
-    return [sys.executable, str(path)]

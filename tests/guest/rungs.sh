@@ -1,0 +1,19 @@
+# Three recordings of the same workload at the same time, one on each rung of the ladder.
+# Usage: rungs.sh FOLDER PYTHON WORKLOAD; makes FOLDER/{tracepoints,kprobes,fentry}.trace
+folder=$1 python=$2 workload=$3
+ready=$(mktemp -d)
+waiting() { echo "until [ -e $ready/$1 ]; do sleep 0.2; done"; }
+
+record() { # RUNG COMMAND
+    PAGETIDE_RUNG=$1 "$python" -c 'from replay.main import main; main()' \
+        record "$folder/$1.trace" --ring 8MiB -- sh -c "$2"
+}
+
+record tracepoints "touch $ready/one; $(waiting done)" &
+one=$!
+record kprobes "touch $ready/two; $(waiting done)" &
+two=$!
+record fentry "$(waiting one); $(waiting two); $python $workload 4 compact && sleep 5; touch $ready/done"
+code=$?
+[ $code = 0 ] || touch "$ready/done"
+wait $one && wait $two && exit $code
