@@ -31,6 +31,10 @@ class Replay:
     fidelity: dict[str, int | None]
     start: Start
 
+    def start_word(self, options: Options) -> str:
+        """How it began: as `options` say, or unknown where frames were."""
+        return "unknown" if self.start.unknown_frames else options.start
+
     @property
     def limits(self) -> list[str]:
         """What the trace cannot tell, a line each."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, Trace, open_trace
+from tracer import Fault, Trace, duration_ns, human_bytes, open_trace
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -133,6 +133,46 @@ def validate(
     _finish(verdict.trace, allow_loss=allow_loss)
 
 
+def slice_(
+    trace: TracePath,
+    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    *,
+    from_: Annotated[str, typer.Option("--from", metavar="T", help="Where to begin: a time into the trace.")],
+    to: Annotated[str, typer.Option("--to", metavar="T", help="Where to end, likewise; not included.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
+    allow_loss: AllowLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Cut a span out of a trace: it begins with the model's frame states there."""
+    from replay.slicing import slice_trace
+
+    whole = open_trace(trace)
+    after_ns, until_ns = duration_ns(from_), duration_ns(to)
+    part = slice_trace(whole, out, after_ns, until_ns, force=force)
+    first_ns, last_ns = part.span_ns
+    snapshots = [shot.name for shot in part.manifest.snapshots]
+    if as_json:
+        emit(
+            {
+                "trace": str(out),
+                "source": str(trace),
+                "from_s": after_ns / 1e9,
+                "to_s": until_ns / 1e9,
+                "events": part.rows,
+                "duration_s": (last_ns - first_ns) / 1e9,
+                "snapshots": snapshots,
+                "lost_events": part.manifest.lost,
+                "size_bytes": part.size_bytes,
+                "warnings": whole.warnings,
+            }
+        )
+    else:
+        told = f"{part.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s"
+        size = human_bytes(part.size_bytes)
+        print(f"wrote {out}: {told}, {size}; snapshots: {', '.join(snapshots) or 'none'}")
+    _finish(whole, allow_loss=allow_loss)
+
+
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object."""
     print(json.dumps(value, indent=1, allow_nan=False))
@@ -182,7 +222,7 @@ def _answer(done: "Replay", options: Any) -> dict[str, Any]:  # noqa: ANN401 - O
             "duration_s": (last_ns - first_ns) / 1e9,
             "lost_events": manifest.lost,
             "warnings": done.trace.warnings + done.limits,
-            "start": "unknown" if done.start.unknown_frames else options.start,
+            "start": done.start_word(options),
             "lists": done.start.lists,
             "entries_and_exits": "owners" if done.trace.owners_only else "buddy",
             "backing": options.backing,

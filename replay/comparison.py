@@ -119,7 +119,9 @@ class Interval:
         if self._result is None:
             models = self._models or _Models(self)
             counts = _compare_frames(models)
-            orders = _compare_orders(self.after, self.geometry, models)
+            filters = self.trace.manifest.filters
+            recorded = filters.zones if filters else None
+            orders = _compare_orders(self.after, self.geometry, models, recorded)
             counts["orders_checked"] = sum(len(zone.kernel) for zone in orders)
             counts["orders_wrong"] = sum(zone.wrong for zone in orders)
             self._result, self._models = Comparison(self.before, self.after, counts, orders), None
@@ -167,14 +169,20 @@ def _compare_frames(models: _Models) -> dict[str, int]:
     }
 
 
-def _compare_orders(snapshot: Snapshot, geometry: Geometry, models: _Models) -> list[ZoneOrders]:
+def _compare_orders(
+    snapshot: Snapshot, geometry: Geometry, models: _Models, recorded: list[str] | None
+) -> list[ZoneOrders]:
     """Free blocks by order, at the instant of the read's window at which they fit best.
 
     Blocks in the hands of the guest's own reporting (limbo) are on no list then. Zones that were not
     recorded are left out.
     """
     names = [(zone.node, zone.name) for zone in geometry.zones]
-    infos = [info for info in snapshot.buddyinfo if (info.node, info.zone) in names]
+    infos = [
+        info
+        for info in snapshot.buddyinfo
+        if (info.node, info.zone) in names and (recorded is None or info.zone in recorded)
+    ]
     best: dict[int, ZoneOrders] = {}
     for free_now in _instants(models.counted, models.inside):
         free = free_now & (models.end.state != FrameState.LIMBO)

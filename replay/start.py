@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from replay.buddy.frames import free_blocks
+from replay.buddy.frames import free_blocks, untouched
 from replay.geometry import Geometry
 from replay.schedule import StartBlock
 from replay.stretches import Brought
-from tracer import Fault, FrameState, Trace
+from tracer import Fault, FrameState, Snapshot, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Start:
         model, heads = brought.model, brought.frames.reported_heads
         listed = None
         if brought.relisted:
-            listed = _listed(trace, brought.shot.name, brought.relisted.seen)
+            listed = _listed(trace, brought.shot, brought.relisted.seen)
         return cls(brought.shot.end_ns, model.settled, heads[model.seen[heads] == 0], listed)
 
     @classmethod
@@ -130,26 +130,26 @@ def refuse_filtered(trace: Trace) -> None:
             )
 
 
-def _listed(trace: Trace, name: str, seen: "NDArray[np.uint8]") -> "NDArray[np.void]":
+def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray[np.void]":
     """Blocks that have been on the lists since those were read, list by list from the head.
 
     Raises:
         Fault: when the lists hold what no list can.
     """
-    table = trace.lists(name)
+    table = trace.lists(shot.name)
     if table is None:
         raise AssertionError
     rows = table.sort_by([(key, "ascending") for key in ("zone", "order", "migratetype", "position")])
     listed = np.empty(rows.num_rows, LISTED)
     for key in LISTED.names or ():
         listed[key] = rows[key].to_numpy()
+    places = [trace.zones.index(zone) if zone in trace.zones else -1 for zone in shot.zones]
+    listed["zone"] = np.array([*places, -1])[np.minimum(listed["zone"], len(places))]
     bad = (listed["migratetype"] < 0) | (listed["pfn"] + (1 << np.minimum(listed["order"], 62)) > len(seen))
     if bad.any() or len(np.unique(listed["pfn"])) < len(listed):
         raise Fault(
-            f"the trace {trace.path} is damaged at frames/{name}-lists.parquet",
+            f"the trace {trace.path} is damaged at frames/{shot.name}-lists.parquet",
             "a block is on two lists, or on one that cannot be",
             "record it again, or restore it from a copy",
         )
-    touched = np.concatenate(([0], np.cumsum(seen != 0)))
-    since = touched[listed["pfn"] + (1 << listed["order"])] - touched[listed["pfn"]]
-    return listed[since == 0]
+    return listed[untouched(seen, listed["pfn"], listed["order"])]

@@ -43,7 +43,7 @@ def replay_table(done: "Replay", options: "Options") -> None:
     guest = done.trace.manifest.guest
     console.print(
         f"{done.trace.path}: {done.trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, "
-        f"Linux {guest.kernel_release}\nstart {options.start}, backing {options.backing}",
+        f"Linux {guest.kernel_release}\nstart {done.start_word(options)}, backing {options.backing}",
         soft_wrap=True,
     )
     for line in done.limits:

@@ -1,7 +1,7 @@
 """Recording: a live guest's page alloc/free events into a trace, and the trace read back.
 
-The public trace API, all that `replay` uses of this package: `open_trace`, `Trace`, the format's
-types, `Fault` and the units. Names are imported when first used, so that `import tracer` is free.
+The public trace API, all that `replay` uses of this package: `open_trace`, `Trace`, `TraceWriter`, the
+format's types, `Fault` and the units. Names are imported when first used, so that `import tracer` is free.
 """
 
 from importlib import import_module
@@ -9,41 +9,72 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracer.faults import Fault
-    from tracer.format import CHUNK_FRAMES, FrameState, Guest, Manifest, Op, Snapshot, Zone
+    from tracer.format import (
+        CHUNK_FRAMES,
+        BuddyInfo,
+        FrameState,
+        Guest,
+        Loss,
+        Manifest,
+        Op,
+        Probe,
+        Snapshot,
+        Zone,
+    )
+    from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
     from tracer.units import duration_ns, human_bytes, size_bytes, write_duration
+    from tracer.writer import TraceWriter, segment_of
 
 __version__ = "0.1.0"
 __all__ = [
+    "BuddyInfo",
     "CHUNK_FRAMES",
     "Fault",
     "FrameState",
     "Guest",
+    "Loss",
     "Manifest",
     "Op",
+    "Probe",
     "Snapshot",
     "Trace",
+    "TraceWriter",
     "Zone",
+    "check_output",
     "duration_ns",
     "human_bytes",
     "open_trace",
+    "output_fault",
+    "put_in_place",
+    "remove_tree",
+    "segment_of",
     "size_bytes",
     "write_duration",
 ]
 
 _HOMES = {
+    "BuddyInfo": "format",
     "CHUNK_FRAMES": "format",
     "Fault": "faults",
     "FrameState": "format",
     "Guest": "format",
+    "Loss": "format",
     "Manifest": "format",
     "Op": "format",
+    "Probe": "format",
     "Snapshot": "format",
     "Trace": "reader",
+    "TraceWriter": "writer",
     "Zone": "format",
+    "check_output": "output",
     "duration_ns": "units",
     "human_bytes": "units",
     "open_trace": "reader",
+    "output_fault": "output",
+    "put_in_place": "output",
+    "remove_tree": "output",
+    "segment_of": "writer",
     "size_bytes": "units",
     "write_duration": "units",
 }

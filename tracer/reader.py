@@ -22,6 +22,7 @@ from tracer.format import (
     FRAME_COLUMNS,
     LIST_COLUMNS,
     MANIFEST,
+    OPTIONAL_COLUMNS,
     SAMPLE_COLUMNS,
     SEGMENTS,
     Loss,
@@ -289,18 +290,28 @@ class Trace:
             return pl.LazyFrame(pa.table({n: pa.array([], t) for n, t in EVENT_COLUMNS.items()}))
         return pl.scan_parquet(files)
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the events' columns: `EVENT_COLUMNS` and the optional ones that were recorded."""
+        if not self.segments:
+            return list(EVENT_COLUMNS)
+        path = self._inside(self.segments[0].file)
+        names = self._checked(lambda: pq.read_schema(path), path).names
+        return [*EVENT_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in names)]
+
     def batches(self, columns: list[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Events in time order, at most `rows` at a time, only `columns`.
 
         Raises:
             Fault: naming the file, when a segment cannot be read.
         """
+        all_columns = EVENT_COLUMNS | OPTIONAL_COLUMNS
         for segment in self.segments:
             path = self._inside(segment.file)
             file = self._checked(
                 lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path
             )
-            self._check_columns(file.schema_arrow, {name: EVENT_COLUMNS[name] for name in columns}, path)
+            self._check_columns(file.schema_arrow, {name: all_columns[name] for name in columns}, path)
             batches = file.iter_batches(rows, columns=columns)
             while (batch := self._checked(lambda it=batches: next(it, None), path)) is not None:
                 if any(column.null_count for column in batch.columns):

@@ -87,6 +87,27 @@ class Frames:
         end_ns[first[inside] >> CHUNK_ORDER] = columns["read_ts_ns"][inside]
         return cls(state, begin_ns, end_ns, first[columns["reported_head"]])
 
+    def runs(self) -> "pa.Table":
+        """The frame runs of these frames (`FRAME_COLUMNS`): the way back of `of`."""
+        import pyarrow as pa
+
+        heads = np.zeros(len(self.state), np.bool_)
+        heads[self.reported_heads] = True
+        begins = heads.copy()
+        begins[1:] |= self.state[1:] != self.state[:-1]
+        begins[::CHUNK_FRAMES] = True
+        pfn = np.flatnonzero(begins)
+        return pa.table(
+            {
+                "pfn": pfn.astype(np.uint64),
+                "count": np.diff(np.append(pfn, len(self.state))).astype(np.uint32),
+                "state": self.state[pfn],
+                "reported_head": heads[pfn],
+                "read_begin_ns": self.begin_ns[pfn >> CHUNK_ORDER],
+                "read_ts_ns": self.end_ns[pfn >> CHUNK_ORDER],
+            }
+        )
+
 
 def _ranges(first: "NDArray[np.int64]", count: "NDArray[np.int64]") -> "NDArray[np.int64]":
     """The frames of all runs, run after run."""
@@ -213,11 +234,25 @@ class FrameModel:
         """`FrameState` per frame now, limbo settled."""
         return np.where(self.free, np.uint8(FrameState.BUDDY), self.state)
 
+    def correct(self, state: "NDArray[np.uint8]") -> None:
+        """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy)."""
+        known = (state == FrameState.USED) | (state == FrameState.BUDDY)
+        self.state = np.where(known, state, self.state)
+
     def play(self, columns: "Columns") -> None:
         """Apply events, in time order; call again for the next batch."""
         ts_ns, op, pfn, order = (columns[name] for name in ("ts_ns", "op", "pfn", "order"))
         model = (self._meaning, self._bounds, self._last, self.state, self.seen, self._windows)
         _play(ts_ns, op, pfn, order, *model, self._settled_ns, self.counters)
+
+
+def untouched(
+    seen: "NDArray[np.uint8]", pfn: "NDArray[np.int64]", order: "NDArray[np.int64] | int"
+) -> "NDArray[np.bool_]":
+    """Which of the blocks (pfn, order) hold no frame that has seen an event."""
+    before = np.concatenate(([0], np.cumsum(seen != 0)))
+    same: NDArray[np.bool_] = before[pfn + (1 << order)] == before[pfn]
+    return same
 
 
 def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> list["NDArray[np.int64]"]:

@@ -1,0 +1,141 @@
+"""A slice is the same span of the whole: same frames, same steps, wherever it is cut."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replay.slicing import slice_trace
+from tests.pure.test_resyncs import outcome
+from tests.pure.worlds import World, plain, worlds, write
+from tracer import Fault, Trace, open_trace
+
+EXAMPLES = 2000 if os.environ.get("PAGETIDE_SOAK") else 60
+thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def assert_is_the_span(part: Trace, world: World, from_ns: int, to_ns: int, *, whole_begin: bool) -> None:
+    """`part` holds [from_ns, to_ns) of the world."""
+    part.verify()
+    assert part.warnings == []
+    told = plain(world, to_ns - 1)
+    before = np.zeros(4, int) if whole_begin else plain(world, from_ns - 1).numbers
+    if part.rows or part.start:
+        assert outcome(part) == (told.free, (told.numbers - before).tolist())
+    inside = [e[0] for e in world.events if (whole_begin or from_ns <= e[0]) and e[0] < to_ns]
+    assert part.events.collect()["ts_ns"].to_list() == inside
+
+
+@thorough
+@given(worlds(), st.floats(0, 1), st.floats(0, 1.1), st.integers(1, 50))
+def test_a_slice_replays_as_that_span_of_the_whole(
+    world: World, first: float, second: float, rows: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        trace = open_trace(write(Path(folder) / "a.trace", world))
+        begin_ns, end_ns = trace.span_ns
+        after, until = sorted(int(share * (end_ns - begin_ns)) for share in (first, second))
+        if after == until or after > end_ns - begin_ns:
+            return
+        patch.setattr(Trace.batches, "__defaults__", (rows,))
+        if not trace.rows and trace.start is None:
+            return
+        part = slice_trace(trace, Path(folder) / "b.trace", after, until)
+        to_ns = begin_ns + until if begin_ns + until <= end_ns else 1 << 62
+        assert_is_the_span(part, world, begin_ns + after, to_ns, whole_begin=after == 0)
+
+
+@thorough
+@given(worlds(), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_a_slice_of_a_slice_is_a_slice_of_the_whole(world: World, shares: list[float]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        trace = open_trace(write(Path(folder) / "a.trace", world))
+        begin_ns, end_ns = trace.span_ns
+        # Outer and inner cut, in the whole's time.
+        a, b, c, d = sorted(int(share * (end_ns - begin_ns)) for share in shares)
+        if not 1 <= a < b < c < d:
+            return
+        outer = slice_trace(trace, Path(folder) / "b.trace", a, d)
+        # A slice begins an instant before its first event may come.
+        first_ns, last_ns = outer.span_ns
+        after, until = begin_ns + b - first_ns, begin_ns + c - first_ns
+        if first_ns + until > last_ns:
+            return
+        inner = slice_trace(outer, Path(folder) / "c.trace", after, until)
+        assert_is_the_span(inner, world, begin_ns + b, begin_ns + c, whole_begin=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> Any:
+    """A trace of one second, at 100 us an event, without a resync."""
+    world = World(
+        [(5000 + 100_000 * k, bool(k % 2), 512 * (k % 7), 9) for k in range(10_000)],
+        [],
+        [3000, 3000, 4000],
+    )
+    return write(tmp_path_factory.mktemp("traces") / "whole.trace", world)
+
+
+def cut(whole: Path, out: Path, after: int, until: int, **more: Any) -> Trace:
+    return slice_trace(open_trace(whole), out, after, until, **more)
+
+
+def test_a_slice_says_of_what_it_is_one_and_that_its_frames_are_the_models(
+    whole: Path, tmp_path: Path
+) -> None:
+    part = cut(whole, tmp_path / "b.trace", 100_000_000, 300_000_000)
+    notes = part.manifest.notes
+    assert notes[0] == "it was imported"
+    assert notes[1] == "a slice of whole.trace, from 100ms to 300ms"
+    assert "are the model's" in notes[2]
+    assert sum(probe.kept for probe in part.manifest.probes) == part.rows == 2000
+
+
+def test_a_slice_of_the_very_beginning_has_no_new_start(whole: Path, tmp_path: Path) -> None:
+    part = cut(whole, tmp_path / "b.trace", 0, 300_000_000)
+    assert part.start is None
+    assert len(part.manifest.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "what"),
+    [
+        (5, 5, "nothing lies between 5ns and 5ns"),
+        (6, 5, "nothing lies between 6ns and 5ns"),
+        (2_000_000_000, 3_000_000_000, "--from 2s is after the end"),
+    ],
+)
+def test_an_empty_span_is_a_fault(whole: Path, tmp_path: Path, after: int, until: int, what: str) -> None:
+    with pytest.raises(Fault, match=what):
+        cut(whole, tmp_path / "b.trace", after, until)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_stays_until_the_slice_is_whole(whole: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    out = tmp_path / "b.trace"
+    cut(whole, out, 0, 300_000_000)
+    with pytest.raises(Fault, match="exists already"):
+        cut(whole, out, 0, 100_000_000)
+
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("replay.slicing._Tally.count", fails)
+    with pytest.raises(Fault, match="cannot be written"):
+        cut(whole, out, 0, 100_000_000, force=True)
+    assert open_trace(out).rows == 3000
+    assert [path.name for path in tmp_path.iterdir()] == ["b.trace"]
+    monkeypatch.undo()
+    assert cut(whole, out, 0, 100_000_000, force=True).rows == 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["b.trace"]
+
+
+def test_a_trace_can_be_replaced_by_its_own_slice(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.trace"
+    cut(whole, out, 0, 300_000_000)
+    assert cut(out, out, 0, 100_000_000, force=True).rows == 1000
