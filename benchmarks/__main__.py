@@ -83,22 +83,25 @@ def replaying(rounds: int) -> None:
 def plain(rounds: int) -> None:
     """Step 1 beside the plain-Python model of the tests, on the first events of the trace."""
     from replay.buddy.occupancy import Occupancy
+    from replay.buddy.ops import meaning_of
     from replay.engine import bins
     from replay.geometry import Geometry
-    from replay.start import Start, event_columns
+    from replay.start import start_of
+    from replay.stretches import event_columns, stretches
     from tests.oracle import model
     from tracer import Op, open_trace
 
     trace = open_trace(TRACE)
     guest = trace.manifest.guest
     geometry = Geometry.of(guest, trace.zones)
-    start = Start.of(trace, geometry)
+    meaning = meaning_of(trace)
+    start = start_of(trace, geometry, stretches(trace, geometry, meaning))
     few = {name: values[:20_000] for name, values in next(iter(event_columns(trace))).items()}
     zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in trace.zones]
     small = model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz)
 
     def fast() -> float:
-        occupancy = Occupancy(guest, geometry, start.state, start.now_ns, bins(*trace.span_ns))
+        occupancy = Occupancy(meaning, geometry, start.state, start.now_ns, bins(*trace.span_ns))
         return seconds(lambda: [len(part.events) for part in occupancy.reduce(few)])
 
     def slow() -> float:

@@ -7,9 +7,11 @@ from typing import Any
 
 from replay.device import Device
 from replay.engine import Options, Run, run_all
+from replay.limits import limits
 from replay.policies import ceiling, comparison, parse, policy_named
 from replay.policies.protocol import Setting
 from replay.results import Result
+from replay.start import Start
 from tracer import Trace, open_trace
 
 
@@ -21,11 +23,18 @@ class Replay:
         trace: what was replayed.
         results: one per setting, in the order asked for.
         fidelity: steps taken, and those of them that were impossible.
+        start: where the replay began.
     """
 
     trace: Trace
     results: list[Result]
     fidelity: dict[str, int | None]
+    start: Start
+
+    @property
+    def limits(self) -> list[str]:
+        """What the trace cannot tell, a line each."""
+        return limits(self.trace, self.start.unknown_frames)
 
 
 def replay(
@@ -48,7 +57,7 @@ def replay(
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
     results = [Result(run, ceilings[run.setting.order]) for run in runs[: len(asked)]]
-    return Replay(opened, results, _fidelity(opened, runs[0]))
+    return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start)
 
 
 def run(
@@ -90,15 +99,7 @@ def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:
         "unknown_ops": int(totals["unknown_ops"]),
         "clock_back": int(totals["clock_back"]),
         "lost_events": trace.manifest.lost,
-        **dict.fromkeys(
-            (
-                "frames_checked",
-                "frames_changed",
-                "frames_wrong",
-                "frames_limbo",
-                "frames_corrected",
-                "orders_checked",
-                "orders_wrong",
-            )
-        ),
+        **dict.fromkeys(("frames_checked", "frames_changed", "frames_wrong", "frames_limbo")),
+        "frames_corrected": int(totals["corrected"]),
+        **dict.fromkeys(("orders_checked", "orders_wrong")),
     }

@@ -3,23 +3,27 @@
 One pass over the trace for any number of settings: those of one reporting order share step 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from replay.buddy.occupancy import Occupancy
+from replay.buddy.ops import meaning_of
 from replay.device import Device
 from replay.geometry import Geometry
 from replay.policies.protocol import STARTS, Setting
 from replay.schedule import Schedule
-from replay.start import Start, event_columns
+from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
+from replay.stretches import Brought, Columns, stretches
 from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from replay.buddy.reduced import Reduced
 
 MAX_BINS = 2000
 MIN_BIN_NS = 100_000_000
@@ -70,6 +74,7 @@ class Group:
     def __init__(
         self,
         guest: Guest,
+        meaning: "NDArray[np.uint8]",
         geometry: Geometry,
         start: Start,
         end_ns: int,
@@ -79,7 +84,7 @@ class Group:
         self.guest, self.geometry, self.start, self.options = guest, geometry, start, options
         self.end_ns = end_ns
         self.bins_ns = bins(start.now_ns, end_ns)
-        self.occupancy = Occupancy(guest, geometry, start.state, start.now_ns, self.bins_ns)
+        self.occupancy = Occupancy(meaning, geometry, start.state, start.now_ns, self.bins_ns)
         self.schedules = [self._schedule(setting) for setting in settings]
 
     def _schedule(self, setting: Setting) -> Schedule:
@@ -105,9 +110,16 @@ class Group:
         schedule.start(blocks, self.occupancy.zone_free(), clock_known=clock_known, now_ns=now_ns)
         return schedule
 
-    def feed(self, columns: "dict[str, NDArray[Any]]") -> None:
+    def feed(self, columns: Columns) -> None:
         """Live through one batch of events, all later than the start."""
-        for part in self.occupancy.reduce(columns):
+        self._live(self.occupancy.reduce(columns))
+
+    def correct(self, state: "NDArray[np.uint8]", now_ns: int) -> None:
+        """Take over what a snapshot says of the frames at `now_ns`, after the events up to it."""
+        self._live(self.occupancy.correct(state, now_ns))
+
+    def _live(self, parts: "Iterable[Reduced]") -> None:
+        for part in parts:
             now_ns = int(self.occupancy.totals["now_ns"][0])
             for schedule in self.schedules:
                 schedule.advance(part.events, part.counts, now_ns)
@@ -151,24 +163,25 @@ def run_all(
         Fault: when the trace cannot be replayed.
     """
     options.check()
-    first_ns, last_ns = trace.span_ns
-    guest = trace.manifest.guest
-    start = Start.of(trace, Geometry.of(guest, trace.zones))
+    refuse_filtered(trace)
+    guest, meaning = trace.manifest.guest, meaning_of(trace)
+    whole = Geometry.of(guest, trace.zones)
+    events = stretches(trace, whole, meaning, tell)
+    start = start_of(trace, whole, events)
+    end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}
     for setting in settings:
         by_order.setdefault(setting.order, []).append(setting)
     groups = {
-        order: Group(guest, Geometry.of(guest, trace.zones, order), start, last_ns, chosen, options)
+        order: Group(guest, meaning, Geometry.of(guest, trace.zones, order), start, end_ns, chosen, options)
         for order, chosen in by_order.items()
     }
-    for columns in event_columns(trace):
-        rows = len(columns["ts_ns"])
-        begin = int(np.searchsorted(columns["ts_ns"], first_ns, "right"))
-        if begin < rows:
-            later = {name: values[begin:] for name, values in columns.items()}
-            for group in groups.values():
-                group.feed(later)
-        tell(rows)
+    for stretch in events:
+        for group in groups.values():
+            if isinstance(stretch, Brought):
+                group.correct(stretch.model.settled, stretch.shot.end_ns)
+            else:
+                group.feed(stretch)
     for group in groups.values():
         group.finish()
     runs = {

@@ -17,6 +17,7 @@ from replay.buddy.reduced import (
     BROKEN,
     COUNT_DTYPE,
     COUNTS,
+    FOUND,
     FREED,
     REDUCED,
     REDUCED_DTYPE,
@@ -88,15 +89,18 @@ def _instant_after(s: State, unit: Int, order: Int, merged: Int, now_ns: Int) ->
     _instant(s, first, first + size, now_ns)
 
 
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.int64, nb.int64))
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.int64, nb.uint8, nb.int64))
 def _freed(
-    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, migratetype: Int, now_ns: Int
+    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, migratetype: Int, clock: Int, now_ns: Int
 ) -> Int:
-    """Units became wholly free: their clocks start, the block is listed, the policy hears of it."""
+    """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
+
+    `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so.
+    """
     for each in range(unit, unit + units_of(s, order)):
         s.units[each].epoch += np.uint32(1)
         s.units[each].since_ns = now_ns
-        s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE)
+        s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
     if migratetype < 0:
         migratetype = pageblock_type(s, unit)
     _, merged = insert(s, unit, order, migratetype, False)
@@ -122,8 +126,10 @@ def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -
     kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
     if kind == TOUCH:
         host.touch(s, pfn, size, event.before, event.ts_ns)
-    elif kind == FREED:
-        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
+    elif kind in (FREED, FOUND):
+        clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
+        migratetype = np.int64(event.migratetype)
+        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, migratetype, clock, event.ts_ns)
     elif kind == BROKEN:
         _broken(s, pfn >> s.shape[ORDER], size, event.ts_ns)
     elif kind == RETYPE:
@@ -221,14 +227,26 @@ def _advance(
             s.meters[0].sweep_ns = due_ns
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
-def _start_block(s: State, unit: Int, order: Int, reported: bool, clock_known: bool, now_ns: Int) -> None:
-    """List a block that is free when the replay starts, at its list's tail."""
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
+def _start_block(
+    s: State, unit: Int, order: Int, migratetype: Int, reported: bool, clock_known: bool, now_ns: Int
+) -> None:
+    """List a block that is free when the replay starts, at its list's tail.
+
+    `migratetype`: of the list it was read from, which from the pageblock order on is its pageblocks';
+    -1 where that is not known.
+    """
+    if migratetype >= 0 and order >= s.shape[PAGEBLOCK_ORDER]:
+        first = (unit << s.shape[ORDER]) >> s.shape[PAGEBLOCK_ORDER]
+        for pageblock in range(first, first + (np.int64(1) << (order - s.shape[PAGEBLOCK_ORDER]))):
+            s.types[pageblock] = migratetype
+    if migratetype < 0:
+        migratetype = pageblock_type(s, unit)
     for each in range(unit, unit + units_of(s, order)):
         s.units[each].epoch = 1
         s.units[each].since_ns = now_ns
         s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
-    link(s, unit, order, pageblock_type(s, unit), True)
+    link(s, unit, order, migratetype, True)
     if not reported:
         return
     s.units[unit].flags |= np.uint8(REPORTED)
@@ -261,11 +279,14 @@ def _finish(s: State, end_ns: Int) -> Int:
 
 @dataclass(frozen=True)
 class StartBlock:
-    """A block that is free at the start, and whether it is already reported."""
+    """A block that is free at the start, and whether it is already reported. `migratetype`: of its
+    list, -1 where the lists were not read.
+    """
 
     unit: int
     order: int
     reported: bool
+    migratetype: int = -1
 
     def unreported(self) -> "StartBlock":
         """The same block, not reported."""
@@ -300,7 +321,8 @@ class Schedule:
         state.zones["latest_free"] = zone_free
         state.zones["free"] = zone_free
         for block in blocks:
-            _start_block(state, block.unit, block.order, block.reported, clock_known, now_ns)
+            kind = (block.order, block.migratetype, block.reported)
+            _start_block(state, block.unit, *kind, clock_known, now_ns)
 
     def advance(self, events: "NDArray[np.void]", counts: "NDArray[np.void]", until_ns: int) -> None:
         """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""

@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from replay.buddy.frames import FrameModel, Frames, free_blocks
+from replay.buddy.frames import free_blocks
 from replay.geometry import Geometry
 from replay.schedule import StartBlock
-from tracer import FrameState, Trace
+from replay.stretches import Brought
+from tracer import Fault, FrameState, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+    from replay.stretches import Columns
+
+# A block on a free list that was read: in the order of the lists, the head first.
+LISTED = np.dtype([("zone", np.int64), ("order", np.int64), ("migratetype", np.int64), ("pfn", np.int64)])
+ASCENDING, RECORDED = "ascending", "recorded"
 
 
 @dataclass(frozen=True)
@@ -22,50 +27,129 @@ class Start:
     """The guest when the replay begins.
 
     Attributes:
-        now_ns: the end of the start snapshot, limbo settled.
+        now_ns: the end of the start snapshot, limbo settled; without one, the first event's time.
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
+        listed: the free lists from head to tail (LISTED), or None where they were not read.
     """
 
     now_ns: int
     state: "NDArray[np.uint8]"
     reported_heads: "NDArray[np.int64]"
+    listed: "NDArray[np.void] | None" = None
 
     @classmethod
-    def of(cls, trace: Trace, geometry: Geometry) -> "Start":
-        """The start snapshot with the events that came while it was read.
+    def of(cls, trace: Trace, brought: Brought) -> "Start":
+        """The start snapshot with the events that came while it was read."""
+        model, heads = brought.model, brought.frames.reported_heads
+        listed = None
+        if brought.relisted:
+            listed = _listed(trace, brought.shot.name, brought.relisted.seen)
+        return cls(brought.shot.end_ns, model.settled, heads[model.seen[heads] == 0], listed)
+
+    @classmethod
+    def unknown(cls, trace: Trace, geometry: Geometry) -> "Start":
+        """A start of which nothing was read: each frame is unknown until its first event.
 
         Raises:
-            Fault: when the trace has no start snapshot.
+            Fault: when there are no events either.
         """
-        frames = Frames.of(trace.frames("start"), geometry.frames)
-        now_ns = trace.span_ns[0]
-        model = FrameModel(trace.manifest.guest, geometry, frames, now_ns)
-        for columns in event_columns(trace):
-            until = int(np.searchsorted(columns["ts_ns"], now_ns, "right"))
-            model.play(*(columns[name][:until] for name in ("ts_ns", "op", "pfn", "order")))
-            if until < len(columns["ts_ns"]):
-                break
-        heads = frames.reported_heads
-        state = np.where(model.free, np.uint8(FrameState.BUDDY), model.state)
-        return cls(now_ns, state, heads[model.seen[heads] == 0])
+        if not trace.rows:
+            trace.frames("start")  # says what is missing
+            raise AssertionError
+        state = np.full(geometry.frames, FrameState.ABSENT, np.uint8)
+        for zone in geometry.zones:
+            state[zone.start_pfn : zone.end_pfn] = FrameState.UNKNOWN
+        return cls(trace.span_ns[0], state, np.empty(0, np.int64))
+
+    @property
+    def unknown_frames(self) -> int:
+        """Frames of which nothing is known yet."""
+        return int((self.state == FrameState.UNKNOWN).sum())
+
+    @property
+    def lists(self) -> str:
+        """Where the order of the free lists comes from: recorded or ascending."""
+        return ASCENDING if self.listed is None else RECORDED
 
     def blocks(self, geometry: Geometry, mode: str) -> Iterator[StartBlock]:
-        """Free blocks of at least the reporting order, ascending in each list; reported as `mode`
-        (steady: all, cold: none, recorded: as the guest had them) says.
+        """Free blocks of at least the reporting order, each list's from head to tail; reported as
+        `mode` (steady: all, cold: none, recorded: as the guest had them) says.
+
+        The order is that of the lists that were read, for blocks that have been on them since;
+        the others come after those, ascending.
         """
         free = self.state == FrameState.BUDDY
         for zone in range(len(geometry.zones)):
             heads = free_blocks(free, geometry, zone)
             for order in range(geometry.order, geometry.max_order + 1):
-                reported = np.full(len(heads[order]), mode == "steady")
+                in_order, migratetypes = self._in_order(heads[order], geometry, zone, order)
+                reported = np.full(len(in_order), mode == "steady")
                 if mode == "recorded":
-                    reported = np.isin(heads[order], self.reported_heads)
-                for pfn, known in zip(heads[order], reported, strict=True):
-                    yield StartBlock(int(pfn) >> geometry.order, order, bool(known))
+                    reported = np.isin(in_order, self.reported_heads)
+                for pfn, known, kind in zip(in_order, reported, migratetypes, strict=True):
+                    yield StartBlock(int(pfn) >> geometry.order, order, bool(known), int(kind))
+
+    def _in_order(
+        self, heads: "NDArray[np.int64]", geometry: Geometry, zone: int, order: int
+    ) -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
+        """(pfn, migratetype or -1) of the blocks of a zone and order."""
+        listed = np.empty(0, LISTED) if self.listed is None else self.listed
+        rows = listed[(listed["zone"] == zone) & (listed["order"] == order)]
+        rows = rows[np.isin(rows["pfn"], heads) & (rows["migratetype"] < geometry.migratetypes)]
+        rest = heads[~np.isin(heads, rows["pfn"])]
+        unknown = np.full(len(rest), -1, np.int64)
+        return np.concatenate([rows["pfn"], rest]), np.concatenate([rows["migratetype"], unknown])
 
 
-def event_columns(trace: Trace) -> Iterator[dict[str, "NDArray[Any]"]]:
-    """The trace's events, batch by batch, as arrays by column name."""
-    for batch in trace.batches(COLUMNS):
-        yield {name: batch.column(name).to_numpy() for name in COLUMNS}
+def start_of(trace: Trace, geometry: Geometry, events: "Iterator[Columns | Brought]") -> Start:
+    """Where a replay of `events` (`stretches`) starts; what is left of them comes after it.
+
+    Raises:
+        Fault: when the trace has neither a snapshot nor events.
+    """
+    if trace.start is None:
+        return Start.unknown(trace, geometry)
+    return Start.of(trace, cast("Brought", next(events)))
+
+
+def refuse_filtered(trace: Trace) -> None:
+    """Refuse a trace whose probes left out events of the zones that it has.
+
+    Raises:
+        Fault: naming the filter.
+    """
+    filters = trace.manifest.filters
+    for name in ("orders", "pfns"):
+        kept = getattr(filters, name, None)
+        if kept is not None:
+            raise Fault(
+                f"the trace {trace.path} cannot be replayed: which frames are free is not known",
+                f"it was recorded with a filter: {name} {', '.join(map(str, kept))} (manifest.json)",
+                "record it without that filter (one on zones can stay)",
+            )
+
+
+def _listed(trace: Trace, name: str, seen: "NDArray[np.uint8]") -> "NDArray[np.void]":
+    """Blocks that have been on the lists since those were read, list by list from the head.
+
+    Raises:
+        Fault: when the lists hold what no list can.
+    """
+    table = trace.lists(name)
+    if table is None:
+        raise AssertionError
+    rows = table.sort_by([(key, "ascending") for key in ("zone", "order", "migratetype", "position")])
+    listed = np.empty(rows.num_rows, LISTED)
+    for key in LISTED.names or ():
+        listed[key] = rows[key].to_numpy()
+    bad = (listed["migratetype"] < 0) | (listed["pfn"] + (1 << np.minimum(listed["order"], 62)) > len(seen))
+    if bad.any() or len(np.unique(listed["pfn"])) < len(listed):
+        raise Fault(
+            f"the trace {trace.path} is damaged at frames/{name}-lists.parquet",
+            "a block is on two lists, or on one that cannot be",
+            "record it again, or restore it from a copy",
+        )
+    touched = np.concatenate(([0], np.cumsum(seen != 0)))
+    since = touched[listed["pfn"] + (1 << listed["order"])] - touched[listed["pfn"]]
+    return listed[since == 0]

@@ -46,6 +46,8 @@ def replay_table(done: "Replay", options: "Options") -> None:
         f"Linux {guest.kernel_release}\nstart {options.start}, backing {options.backing}",
         soft_wrap=True,
     )
+    for line in done.limits:
+        console.print(f"note: {line}", style="dim", markup=False)
     table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
     labels = _labels([result.policy for result in done.results])
     for label, result in zip(labels, done.results, strict=True):
@@ -103,6 +105,8 @@ def _trust(fidelity: dict[str, int | None]) -> list[str]:
     share = impossible / max(steps, 1)
     lost = fidelity["lost_events"]
     lines = [f"trust: {impossible:,} of {steps:,} steps impossible ({share:.4%}), {lost:,} events lost"]
+    if fidelity["frames_corrected"]:
+        lines.append(f"       {fidelity['frames_corrected']:,} frames corrected by snapshots in between")
     if fidelity["frames_wrong"] is not None:
         wrong, changed = fidelity["frames_wrong"], fidelity["frames_changed"]
         lines.append(f"       {wrong:,} of {changed:,} changed frames wrong at the end")
@@ -145,10 +149,38 @@ def verdict_table(verdict: "Verdict") -> None:
     table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
     table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
     console.print(table)
-    counts = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
-    for zone in verdict.orders:
-        counts.add_row(f"{zone.node}/{zone.zone} model", *map(str, zone.model))
-        counts.add_row(f"{zone.node}/{zone.zone} kernel", *map(str, zone.kernel))
-    console.print(counts)
+    if len(verdict.comparisons) > 1:
+        console.print(_snapshots(verdict))
+    if verdict.orders:
+        console.print(_free_blocks(verdict))
     for warning in verdict.warnings:
         console.print(f"note: {warning}", style="dim", markup=False)
+
+
+def _snapshots(verdict: "Verdict") -> Table:
+    """A row for each snapshot; the model starts anew from the one before it."""
+    table = _table("snapshot", "at", "steps", "impossible", "changed", "wrong", "share", "limbo", "orders")
+    first_ns = verdict.trace.span_ns[0]
+    for found in verdict.comparisons:
+        counts = found.counts
+        table.add_row(
+            found.snapshot.name,
+            human_duration((found.snapshot.end_ns - first_ns) / 1e9),
+            f"{counts['steps']:,}",
+            f"{counts['exit_of_used'] + counts['entry_of_free']:,}",
+            f"{counts['frames_changed']:,}",
+            f"{counts['frames_wrong']:,}",
+            f"{found.wrong_share:.3%}",
+            f"{counts['frames_limbo']:,}",
+            f"{counts['orders_wrong']}",
+        )
+    return table
+
+
+def _free_blocks(verdict: "Verdict") -> Table:
+    """Free blocks by order of each zone, the model's above the kernel's."""
+    table = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
+    for zone in verdict.orders:
+        table.add_row(f"{zone.node}/{zone.zone} model", *map(str, zone.model))
+        table.add_row(f"{zone.node}/{zone.zone} kernel", *map(str, zone.kernel))
+    return table

@@ -1,72 +1,67 @@
-"""The project's conscience: the model at the end of a trace against what the kernel said then.
+"""The project's conscience: the model against what the kernel said, at every snapshot of a trace.
 
-Two comparisons. Frame by frame with the end snapshot, each frame at the moment it was read; and the
-free blocks of each zone and order with /proc/buddyinfo, at any one instant while that was read.
+Between two snapshots the model lives on its own, restarted from the first of them, so that each
+interval stands alone: what was lost in one does not spoil the next.
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
-import numpy as np
+from replay.buddy.ops import meaning_of
+from replay.comparison import Comparison, Interval, ZoneOrders
+from replay.limits import limits
+from replay.start import refuse_filtered
+from replay.stretches import event_columns, pieces, snapshots_of
+from tracer import Fault, Snapshot, Trace
 
-from replay.buddy.frames import (
-    AMBIGUOUS,
-    CHANGED,
-    ENTRY_OF_FREE,
-    EXIT_OF_USED,
-    FAR_FUTURE_NS,
-    OUTSIDE,
-    STEPS,
-    UNKNOWN_OPS,
-    FrameModel,
-    Frames,
-    free_blocks,
-)
-from replay.geometry import Geometry
-from replay.start import event_columns
-from tracer import FrameState, Snapshot, Trace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class ZoneOrders:
-    """Free blocks by order of one zone: the model's at the best instant, and the kernel's."""
-
-    node: int
-    zone: str
-    model: list[int]
-    kernel: list[int]
-
-    @property
-    def wrong(self) -> int:
-        """Orders whose counts differ."""
-        return sum(a != b for a, b in zip(self.model, self.kernel, strict=True))
+_SUMS = ("steps", "exit_of_used", "entry_of_free", "outside", "unknown_ops")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How right the model is at the end of a trace.
+    """How right the model is.
 
     Attributes:
-        fidelity: the counts of `replay --json`'s fidelity, all filled.
-        orders: per zone, free blocks by order.
+        comparisons: one per snapshot after the first, in order.
         warnings: what limits the comparison.
     """
 
     trace: Trace
-    snapshot: Snapshot
-    fidelity: dict[str, int]
-    orders: list[ZoneOrders]
+    comparisons: list[Comparison]
     warnings: list[str]
 
     @property
+    def last(self) -> Comparison:
+        """The comparison with the last snapshot: the end, where there is one."""
+        return self.comparisons[-1]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The last snapshot."""
+        return self.last.snapshot
+
+    @property
+    def orders(self) -> list[ZoneOrders]:
+        """Free blocks by order at the last snapshot, per zone."""
+        return self.last.orders
+
+    @property
+    def fidelity(self) -> dict[str, int]:
+        """The counts of `replay --json`'s fidelity, all filled: steps of all intervals, frames and
+        orders of the last comparison, and in `frames_corrected` what was wrong at those before.
+        """
+        corrected = sum(each.counts["frames_wrong"] for each in self.comparisons[:-1])
+        steps = {name: sum(each.counts[name] for each in self.comparisons) for name in _SUMS}
+        last = {name: count for name, count in self.last.counts.items() if name not in _SUMS}
+        orders = {name: last.pop(name) for name in ("orders_checked", "orders_wrong")}
+        lost = {"lost_events": self.trace.manifest.lost}
+        return {**steps, **lost, **last, "frames_corrected": corrected, **orders}
+
+    @property
     def wrong_share(self) -> float:
-        """Frames wrong as a share of the frames that changed."""
-        return self.fidelity["frames_wrong"] / max(self.fidelity["frames_changed"], 1)
+        """Frames wrong at the end as a share of the frames that changed."""
+        return self.last.wrong_share
 
     @property
     def impossible_share(self) -> float:
@@ -79,122 +74,63 @@ class Verdict:
         return {
             "trace": str(self.trace.path),
             "fidelity": self.fidelity,
-            "snapshots": [
-                {
-                    "name": self.snapshot.name,
-                    "frames_wrong_share": self.wrong_share,
-                    "impossible_share": self.impossible_share,
-                    "zones": [asdict(orders) for orders in self.orders],
-                }
-            ],
+            "snapshots": [_snapshot_json(each, self.trace.span_ns[0]) for each in self.comparisons],
             "samples": [],
             "truth": None,
             "warnings": self.warnings,
         }
 
 
-def validate(trace: Trace) -> Verdict:
-    """Compare the model with the end snapshot.
-
-    Raises:
-        Fault: when the trace has no start or end snapshot, or cannot be read.
-    """
-    geometry = Geometry.of(trace.manifest.guest, trace.zones)
-    runs = trace.frames("end")
-    end = Frames.of(runs, geometry.frames)
-    start = Frames.of(trace.frames("start"), geometry.frames)
-    snapshot = trace.manifest.snapshot("end")
-    if snapshot is None:  # frames() above has refused such a trace
-        raise AssertionError
-    guest = trace.manifest.guest
-    model = FrameModel(guest, geometry, start, trace.span_ns[0], end)
-    window = (
-        min((info.read_begin_ns for info in snapshot.buddyinfo), default=FAR_FUTURE_NS),
-        max((info.read_end_ns for info in snapshot.buddyinfo), default=FAR_FUTURE_NS),
-    )
-    counted = FrameModel(guest, geometry, start, trace.span_ns[0])
-    inside: list[dict[str, Any]] = []
-    for columns in event_columns(trace):
-        events = [columns[name] for name in ("ts_ns", "op", "pfn", "order")]
-        model.play(*events)
-        first, last = np.searchsorted(columns["ts_ns"], window, "right")
-        counted.play(*(column[:first] for column in events))
-        inside.append({name: values[first:last] for name, values in columns.items()})
-    fidelity = _compare_frames(trace, model, start, end)
-    orders = _compare_orders(snapshot, geometry, counted, end, inside)
-    fidelity["orders_checked"] = sum(len(zone.kernel) for zone in orders)
-    fidelity["orders_wrong"] = sum(zone.wrong for zone in orders)
-    return Verdict(trace, snapshot, fidelity, orders, _caveats(trace))
-
-
-def _compare_frames(trace: Trace, model: FrameModel, start: Frames, end: Frames) -> dict[str, int]:
-    """Frames whose model state and snapshot differ; an event inside a read leaves a frame out."""
-    known = (model.seen & AMBIGUOUS) == 0
-    model_free, kernel_free = model.free, end.state == FrameState.BUDDY
-    start_free = (start.state == FrameState.BUDDY) | (start.state == FrameState.LIMBO)
-    changed = ((model.seen & CHANGED) != 0) | (start_free != kernel_free)
-    differs = known & (model_free != kernel_free)
-    limbo = differs & model_free & (end.state == FrameState.LIMBO)
-    counters = model.counters
+def _snapshot_json(found: Comparison, first_ns: int) -> dict[str, Any]:
     return {
-        "steps": int(counters[STEPS]),
-        "exit_of_used": int(counters[EXIT_OF_USED]),
-        "entry_of_free": int(counters[ENTRY_OF_FREE]),
-        "outside": int(counters[OUTSIDE]),
-        "unknown_ops": int(counters[UNKNOWN_OPS]),
-        "lost_events": trace.manifest.lost,
-        "frames_checked": int((known & (end.state != FrameState.ABSENT)).sum()),
-        "frames_changed": int((changed & known).sum()),
-        "frames_wrong": int((differs & ~limbo).sum()),
-        "frames_limbo": int(limbo.sum()),
-        "frames_corrected": 0,
+        "name": found.snapshot.name,
+        "since": found.before.name,
+        "time_s": (found.snapshot.end_ns - first_ns) / 1e9,
+        **{name: found.counts[name] for name in found.counts if name.startswith(("frames_", "orders_"))},
+        "frames_wrong_share": found.wrong_share,
+        "impossible_share": found.impossible_share,
+        "zones": [asdict(orders) for orders in found.orders],
     }
 
 
-def _compare_orders(
-    snapshot: Snapshot,
-    geometry: Geometry,
-    counted: FrameModel,
-    end: Frames,
-    inside: list[dict[str, Any]],
-) -> list[ZoneOrders]:
-    """Free blocks by order, at the instant of the read's window at which they fit best.
+def validate(trace: Trace) -> Verdict:
+    """Compare the model with every snapshot after the first.
 
-    Blocks in the hands of the guest's own reporting (limbo) are on no list then.
+    Raises:
+        Fault: when the trace has no two snapshots, or cannot be read.
     """
-    names = [(zone.node, zone.name) for zone in geometry.zones]
-    best: dict[int, ZoneOrders] = {}
-    for free_now in _instants(counted, inside):
-        free = free_now & (end.state != FrameState.LIMBO)
-        for info in snapshot.buddyinfo:
-            zone = names.index((info.node, info.zone))
-            if zone in best and not best[zone].wrong:
-                continue
-            counts = [len(heads) for heads in free_blocks(free, geometry, zone)]
-            found = ZoneOrders(info.node, info.zone, counts, info.blocks)
-            if zone not in best or found.wrong < best[zone].wrong:
-                best[zone] = found
-    return [best[zone] for zone in sorted(best)]
+    refuse_filtered(trace)
+    if not trace.manifest.snapshots and trace.rows:
+        raise Fault(
+            f"the trace {trace.path} has no end snapshot and no other: there is nothing to compare with",
+            "its frames were never read: an import tells of events only (manifest.json: snapshots)",
+            "record the guest with pagetide record",
+        )
+    end = trace.manifest.snapshot("end")
+    shots = [*snapshots_of(trace), *([end] if end else [])]
+    if len(shots) < 2:
+        trace.frames("end")  # says which one is missing
+        trace.frames("start")
+    meaning = meaning_of(trace)
+    intervals = [Interval(trace, before, after, meaning) for before, after in pairwise(shots)]
+    cuts = [instant for interval in intervals for instant in interval.instants]
+    for until_ns, columns in pieces(event_columns(trace), cuts):
+        for interval in intervals:
+            interval.feed(until_ns, columns)
+    return Verdict(trace, [interval.finish() for interval in intervals], _caveats(trace, shots))
 
 
-# More events than this in the 50 us of a buddyinfo read are tried in steps, not one by one.
-_MAX_INSTANTS = 64
-
-
-def _instants(counted: FrameModel, inside: list[dict[str, Any]]) -> "Iterator[NDArray[np.bool_]]":
-    """Free frames before the window's events and after each of them."""
-    yield counted.free
-    events = {name: np.concatenate([part[name] for part in inside]) for name in (inside[0] if inside else {})}
-    rows = len(events["ts_ns"]) if events else 0
-    step = max(1, -(-rows // _MAX_INSTANTS))
-    for at in range(0, rows, step):
-        counted.play(*(events[name][at : at + step] for name in ("ts_ns", "op", "pfn", "order")))
-        yield counted.free
-
-
-def _caveats(trace: Trace) -> list[str]:
-    """What the comparison cannot see."""
-    caveats = list(trace.warnings)
+def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:
+    """What the comparison cannot see, and where events are missing."""
+    caveats = [*trace.warnings, *limits(trace)]
+    for before, after in pairwise(shots):
+        lost = sum(
+            loss.events
+            for loss in trace.losses
+            if loss.end_ns > before.begin_ns and loss.begin_ns < after.end_ns
+        )
+        if lost:
+            caveats.append(f"up to {lost:,} events were lost between {before.name} and {after.name}")
     if trace.manifest.rung == "tracepoints":
         caveats.append("tracepoints only: isolation by compaction and direct frees of order 0 leave no event")
     return caveats

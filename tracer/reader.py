@@ -215,12 +215,13 @@ class Trace:
 
     @property
     def span_ns(self) -> tuple[int, int]:
-        """First and last instant the trace tells of: end of the start snapshot to the last event or
-        the end snapshot. Equal when it tells of nothing.
+        """First and last instant the trace tells of: end of the start snapshot to the last event, the
+        last resync or the end snapshot. Equal when it tells of nothing.
         """
         start, end = self.start, self.manifest.snapshot("end")
         first = start.end_ns if start else self.segments[0].first_ts_ns if self.segments else 0
-        last = max([s.last_ts_ns for s in self.segments] + ([end.begin_ns] if end else []) + [first])
+        shots = [shot.end_ns for shot in self.resyncs] + ([end.begin_ns] if end else [])
+        last = max([s.last_ts_ns for s in self.segments] + shots + [first])
         return first, last
 
     def frames(self, name: str | None = None) -> pa.Table:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from replay.buddy.ops import meaning_table
 from replay.buddy.steps import (
     BAD,
     ENTER,
@@ -28,16 +27,18 @@ from replay.buddy.steps import (
 )
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
-from tracer import CHUNK_FRAMES, Fault, FrameState, Guest
+from tracer import CHUNK_FRAMES, Fault, FrameState
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-EVENT_COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+    from replay.stretches import Columns
+
 FAR_FUTURE_NS = np.iinfo(np.int64).max
 
 _BUDDY, _USED, _LIMBO = int(FrameState.BUDDY), int(FrameState.USED), int(FrameState.LIMBO)
+_UNKNOWN = int(FrameState.UNKNOWN)
 
 # Rows of the counters array.
 STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
@@ -151,7 +152,8 @@ def _play(
             limbo = state[frame] == _LIMBO
             if ts_ns[i] > windows[1, frame >> CHUNK_ORDER] and not (limbo and ts_ns[i] <= settled_ns):
                 judged = True
-                impossible |= (limbo or state[frame] == _BUDDY) == (target == _BUDDY)
+                if state[frame] != _UNKNOWN:
+                    impossible |= (limbo or state[frame] == _BUDDY) == (target == _BUDDY)
             state[frame] = target
             seen[frame] |= CHANGED
         if judged:
@@ -168,6 +170,8 @@ class FrameModel:
     as impossible. With an end window, an event inside it leaves the frame ambiguous and later ones
     are ignored.
 
+    An unknown frame is known from its first event on, which cannot be impossible.
+
     Limbo is memory that was seen in the buddy again before the snapshot was settled: from then on it
     is free. Until then nobody can tell whether an event took it or gave it back.
 
@@ -179,13 +183,13 @@ class FrameModel:
 
     def __init__(
         self,
-        guest: Guest,
+        meaning: "NDArray[np.uint8]",
         geometry: Geometry,
         start: Frames,
         settled_ns: int,
         end: Frames | None = None,
     ) -> None:
-        """`settled_ns`: the end of the start snapshot."""
+        """`meaning`: see `ops`. `settled_ns`: the end of the start snapshot."""
         frames = len(start.state)
         self.state = start.state.copy()
         self.seen = np.zeros(frames, np.uint8)
@@ -195,7 +199,7 @@ class FrameModel:
         if end is not None:
             self._windows[2], self._windows[3] = end.begin_ns, end.end_ns
         self._settled_ns = settled_ns
-        self._meaning = meaning_table(guest)
+        self._meaning = meaning
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
 
@@ -204,14 +208,14 @@ class FrameModel:
         """The frames that are in the buddy now, limbo settled."""
         return (self.state == FrameState.BUDDY) | (self.state == FrameState.LIMBO)
 
-    def play(
-        self,
-        ts_ns: "NDArray[np.int64]",
-        op: "NDArray[np.uint8]",
-        pfn: "NDArray[np.uint64]",
-        order: "NDArray[np.uint8]",
-    ) -> None:
+    @property
+    def settled(self) -> "NDArray[np.uint8]":
+        """`FrameState` per frame now, limbo settled."""
+        return np.where(self.free, np.uint8(FrameState.BUDDY), self.state)
+
+    def play(self, columns: "Columns") -> None:
         """Apply events, in time order; call again for the next batch."""
+        ts_ns, op, pfn, order = (columns[name] for name in ("ts_ns", "op", "pfn", "order"))
         model = (self._meaning, self._bounds, self._last, self.state, self.seen, self._windows)
         _play(ts_ns, op, pfn, order, *model, self._settled_ns, self.counters)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.reduced import NEVER_USED
+from replay.buddy.reduced import NEVER_USED, NOT_SEEN
 from replay.geometry import MOVABLE, Geometry
 from tracer import FrameState
 
@@ -28,6 +28,7 @@ TOTALS_DTYPE = np.dtype(
         ("free", np.int64),  # frames, now
         ("reportable", np.int64),
         ("managed", np.int64),
+        ("corrected", np.int64),  # frames that a snapshot found otherwise
         ("bin", np.int64),
     ]
 )
@@ -77,13 +78,22 @@ MEMORY = nb.types.NamedTuple(
 )
 
 
+# By `FrameState`: the epoch of a frame's last exit when a replay begins.
+_FIRST_EXITS = np.zeros(256, np.uint32)
+_FIRST_EXITS[FrameState.ABSENT], _FIRST_EXITS[FrameState.UNKNOWN] = NEVER_USED, NOT_SEEN
+
+
+def fitted(state: "NDArray[np.uint8]", frames: int) -> "NDArray[np.uint8]":
+    """`state` for exactly so many frames: what it does not tell of is absent."""
+    missing = np.full(max(frames - len(state), 0), FrameState.ABSENT, np.uint8)
+    return np.concatenate([state[:frames], missing])
+
+
 def memory_at(
     geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int, bins_ns: "NDArray[np.int64]"
 ) -> Memory:
     """The state at `start_ns`. `state`: `FrameState` per frame, limbo settled, uint8."""
-    state = state[: geometry.frames]
-    if len(state) < geometry.frames:
-        state = np.concatenate([state, np.full(geometry.frames - len(state), FrameState.ABSENT, np.uint8)])
+    state = fitted(state, geometry.frames)
     in_zone = np.zeros(geometry.frames, bool)
     unit_zone = np.full(geometry.units, NO_ZONE, np.uint8)
     for index, zone in enumerate(geometry.zones):
@@ -97,10 +107,10 @@ def memory_at(
     totals["now_ns"] = start_ns
     totals["free"] = free.sum()
     totals["reportable"] = int(whole.sum()) << geometry.order
-    totals["managed"] = ((state != FrameState.ABSENT) & in_zone).sum()
+    totals["managed"] = ((state != FrameState.ABSENT) & (state != FrameState.UNKNOWN) & in_zone).sum()
     return Memory(
         free=np.packbits(np.pad(free, (0, -len(free) % 64)), bitorder="little").view(np.uint64),
-        last_exit=np.where(state == FrameState.ABSENT, np.uint32(NEVER_USED), np.uint32(0)),
+        last_exit=_FIRST_EXITS[state],
         free_frames=free_frames,
         epoch=whole.astype(np.uint32),
         zone=unit_zone,

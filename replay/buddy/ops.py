@@ -1,11 +1,12 @@
 """The one table that says what each recorded op means for the buddy."""
 
+from collections.abc import Collection
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracer import Guest, Op
+from tracer import Guest, Op, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,25 +25,54 @@ class Meaning(IntEnum):
     UNKNOWN = 5  # an op of a newer format
 
 
-def meaning_table(guest: Guest) -> "NDArray[np.uint8]":
-    """`Meaning` by op and order, shape (256, 64).
+def meaning_of(trace: Trace) -> "NDArray[np.uint8]":
+    """The table for a trace, by what its probes could see."""
+    recorded = {probe.op for probe in trace.manifest.probes}
+    return meaning_table(trace.manifest.guest, recorded, owners_only=trace.owners_only)
+
+
+def meaning_table(
+    guest: Guest, recorded: Collection[int] = (), *, owners_only: bool = False
+) -> "NDArray[np.uint8]":
+    """`Meaning` by op and order, shape (256, 64). `recorded`: the ops that the trace has probes for.
 
     Sources: zone_locked and pcpu_drain fire under the zone lock, at the taking and after the merge
     (mm/page_alloc.c, __rmqueue_smallest and free_pcppages_bulk). mm_page_free enters the buddy only
     at orders that no pcp list takes (pcp_allowed_order); for the others the drain tells when. From
     6.10 on a fallback that steals a block fires extfrag alone; before, and when it claims half a
-    pageblock, a zone_locked of the same block comes next to it. Isolation by compaction shows
-    ranges, not blocks; isolation by the guest's own reporting does not count (that memory stays
-    free); page_alloc and page_free of pcp orders tell of owners, not of the buddy.
+    pageblock, a zone_locked of the same block comes next to it.
+
+    Where __free_one_page is recorded, each entry passes it or __putback_isolated_page: drains and
+    frees are the same entries told twice. __isolate_free_page takes a block out of the buddy;
+    compaction's tracepoints show ranges, not blocks, with it or without it.
+
+    Isolation and put-back by the guest's own reporting mean nothing: that memory stays free, else
+    one guest recorded on two rungs would give two answers.
+
+    page_alloc, and page_free at pcp orders, tell of owners, not of the buddy: beside the buddy's own
+    events they mean nothing. With `owners_only` there is nothing else, and they stand for exits and
+    entries, at every order.
     """
     table = np.full((256, ORDERS), Meaning.UNKNOWN, np.uint8)
     table[[int(op) for op in Op]] = Meaning.NOTHING
-    table[Op.PCPU_DRAIN] = Meaning.ENTER
-    table[Op.ZONE_LOCKED] = Meaning.EXIT
-    table[Op.EXTFRAG] = Meaning.FALLBACK
-    table[Op.PAGE_FREE] = Meaning.ENTER
-    table[Op.PAGE_FREE, guest.pcp_orders] = Meaning.NOTHING
+    if owners_only:
+        table[Op.PAGE_ALLOC] = Meaning.EXIT
+        table[Op.PAGE_FREE] = Meaning.ENTER
+    else:
+        _tell_of_the_buddy(table, guest, recorded)
     moves = (table == Meaning.ENTER) | (table == Meaning.EXIT) | (table == Meaning.FALLBACK)
     moves[:, : guest.max_order + 1] = False
     table[moves] = Meaning.BAD_ORDER
     return table
+
+
+def _tell_of_the_buddy(table: "NDArray[np.uint8]", guest: Guest, recorded: Collection[int]) -> None:
+    table[Op.ZONE_LOCKED] = Meaning.EXIT
+    table[Op.EXTFRAG] = Meaning.FALLBACK
+    table[Op.ISOLATE] = Meaning.EXIT
+    table[Op.PUT_BACK] = Meaning.ENTER
+    table[Op.BUDDY_FREE] = Meaning.ENTER
+    if Op.BUDDY_FREE not in recorded:
+        table[Op.PCPU_DRAIN] = Meaning.ENTER
+        table[Op.PAGE_FREE] = Meaning.ENTER
+        table[Op.PAGE_FREE, guest.pcp_orders] = Meaning.NOTHING

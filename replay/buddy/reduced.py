@@ -10,15 +10,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Kinds of reduced events: units became wholly free; stopped being so; frames exit for the first time
-# since their unit was last wholly free; frames are managed from now on; a pageblock's type is known.
-FREED, BROKEN, TOUCH, APPEAR, RETYPE = 1, 2, 3, 4, 5
-NEVER_USED = 0xFFFFFFFF  # TOUCH: these frames were not managed yet when the trace began
+# since their unit was last wholly free; frames are managed from now on; a pageblock's type is known;
+# units turn out to be wholly free, since nobody knows when.
+FREED, BROKEN, TOUCH, APPEAR, RETYPE, FOUND = 1, 2, 3, 4, 5, 6
+# In place of the epoch of a frame's last exit.
+NEVER_USED = 0xFFFFFFFF  # not managed yet when the trace began
+NOT_SEEN = 0xFFFFFFFE  # nothing is known of it yet: its first event or snapshot tells
 
 REDUCED_DTYPE = np.dtype(
     [
         ("ts_ns", np.int64),
         ("pfn", np.int64),
-        ("size", np.int32),  # FREED, BROKEN: order; TOUCH, APPEAR: frames
+        ("size", np.int32),  # FREED, FOUND, BROKEN: order; TOUCH, APPEAR: frames
         ("before", np.uint32),  # TOUCH: epoch of the frames' exit before this one
         ("kind", np.uint8),
         ("migratetype", np.int8),

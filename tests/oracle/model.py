@@ -36,6 +36,9 @@ IDLE, REQUESTED, ACTIVE = "IDLE", "REQUESTED", "ACTIVE"
 Event = tuple[int, str, int, int, int]
 """(ts_ns, 'enter' | 'exit', pfn, order, migratetype or -1 when unknown)."""
 
+Correction = tuple[int, dict[int, str]]
+"""(ts_ns, frame -> 'used' | 'free'): what a snapshot says at that instant, after the events up to it."""
+
 ListKey = tuple[int, int, int]
 """(zone index, order, migratetype)."""
 
@@ -106,6 +109,34 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 # ---------------------------------------------------------------------------------------------
+# What an op means
+# ---------------------------------------------------------------------------------------------
+
+
+def meaning_of(op: str, order: int, recorded: set[str], pcp_orders: set[int], *, owners_only: bool) -> str:
+    """'enter', 'exit', 'fallback' or 'nothing': what an op does to the buddy, by its name.
+
+    ``recorded`` are the ops that the trace has probes for.
+    """
+    if owners_only:
+        return {"page_alloc": "exit", "page_free": "enter"}.get(op, "nothing")
+    always = {
+        "zone_locked": "exit",
+        "extfrag": "fallback",
+        "isolate": "exit",
+        "put_back": "enter",
+        "buddy_free": "enter",
+    }
+    if op in always:
+        return always[op]
+    if "buddy_free" in recorded:
+        return "nothing"  # every entry that is not a put-back has told itself
+    if op == "pcpu_drain" or (op == "page_free" and order not in pcp_orders):
+        return "enter"
+    return "nothing"
+
+
+# ---------------------------------------------------------------------------------------------
 # Occupancy
 # ---------------------------------------------------------------------------------------------
 
@@ -113,13 +144,15 @@ def ceil_div(numerator: int, denominator: int) -> int:
 class FrameModel:
     """Which frames are managed and which of those are free: step 1, the trace's own truth.
 
-    A frame is absent (not managed), used (managed, not free) or free (managed and free).
+    A frame is absent (not managed), used (managed, not free), free (managed and free) or unknown:
+    nothing was read of it, and its first event says what it was.
     """
 
     def __init__(self, guest: Guest, state: dict[int, str]) -> None:
-        """Start from ``state``: frame -> 'used' | 'free' | 'absent'; the others are absent."""
+        """Start from ``state``: frame -> 'used' | 'free' | 'absent' | 'unknown'; the others are absent."""
         self.guest = guest
         self.managed: set[int] = set()
+        self.unknown: set[int] = set()
         self.free: list[set[int]] = [set() for _ in guest.zones]
         self.entry_of_free = 0
         self.exit_of_used = 0
@@ -130,17 +163,22 @@ class FrameModel:
     def _start_frame(self, pfn: int, what: str) -> None:
         if what == "absent":
             return
-        if what not in ("used", "free"):
+        if what not in ("used", "free", "unknown"):
             raise ValueError(f"frame {pfn}: unknown state {what!r}")
         zone = self.guest.zone_of_range(pfn, 1)
         if zone is None:
             raise ValueError(f"frame {pfn} is {what} but lies in no zone")
+        if what == "unknown":
+            self.unknown.add(pfn)
+            return
         self.managed.add(pfn)
         if what == "free":
             self.free[zone].add(pfn)
 
     def state_of(self, pfn: int) -> str:
-        """'used', 'free' or 'absent'."""
+        """'used', 'free', 'absent' or 'unknown'."""
+        if pfn in self.unknown:
+            return "unknown"
         if pfn not in self.managed:
             return "absent"
         return "free" if any(pfn in free for free in self.free) else "used"
@@ -156,7 +194,7 @@ class FrameModel:
         return self.guest.zone_of_range(pfn, 1 << order)
 
     def enter(self, pfn: int, order: int) -> bool:
-        """All 2**order frames become free; absent ones become managed.
+        """All 2**order frames become free; absent and unknown ones become managed.
 
         An event that finds a frame free already counts once in ``entry_of_free``.  A malformed
         event is ignored, counts in ``outside`` and returns False.
@@ -168,26 +206,37 @@ class FrameModel:
         frames = set(block_frames(pfn, order))
         if frames & self.free[zone]:
             self.entry_of_free += 1
+        self.unknown -= frames
         self.managed |= frames
         self.free[zone] |= frames
         return True
 
     def exit(self, pfn: int, order: int) -> bool:
-        """All 2**order frames become used; absent ones become managed.
+        """All 2**order frames become used; absent and unknown ones become managed.
 
-        An event that finds a frame not free counts once in ``exit_of_used``.  A malformed event
-        is ignored, counts in ``outside`` and returns False.
+        An event that finds a frame neither free nor unknown counts once in ``exit_of_used``.  A
+        malformed event is ignored, counts in ``outside`` and returns False.
         """
         zone = self.zone_of_event(pfn, order)
         if zone is None:
             self.outside += 1
             return False
         frames = set(block_frames(pfn, order))
-        if frames - self.free[zone]:
+        if frames - self.free[zone] - self.unknown:
             self.exit_of_used += 1
+        self.unknown -= frames
         self.managed |= frames
         self.free[zone] -= frames
         return True
+
+    def correct(self, pfn: int, what: str) -> None:
+        """A snapshot says that one frame is 'used' or 'free'; no step, so nothing is impossible."""
+        zone = self.guest.zone_of_range(pfn, 1)
+        if zone is None:
+            return
+        self.unknown.discard(pfn)
+        self.managed.add(pfn)
+        (self.free[zone].add if what == "free" else self.free[zone].discard)(pfn)
 
     def is_wholly_free(self, pfn: int, order: int) -> bool:
         """Whether [pfn, pfn + 2**order) lies wholly inside one zone and all of it is free."""
@@ -541,6 +590,7 @@ class Outcome:
     exit_of_used: int
     entry_of_free: int
     outside: int
+    corrected: int
     entries_walked: int
     rotations: int
     lists_end: dict[ListKey, list[int]]
@@ -594,6 +644,8 @@ class Setup:
     call_ns: int
     byte_ns: float
     observer: Callable[[Replay], None] | None = None
+    corrections: list[Correction] = field(default_factory=list)
+    listed: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 class ReplayOver(Exception):
@@ -612,13 +664,14 @@ class Replay:
         self.reporting_order: int = setup.params.get("order", setup.guest.pageblock_order)
         self.now = setup.t0_ns
         self.next_event = 0
+        self.next_correction = 0
         self.frames = FrameModel(setup.guest, setup.state)
         self.types = PageblockTypes(setup.guest.pageblock_order)
         self.lists = FreeLists(setup.guest, self.reporting_order)
         self.host = Host(setup.backing, setup.guest.page_size)
         self.batch: list[Isolated] = []
         self.since: dict[int, int | None] = {}
-        self.last_freed: dict[int, int] = {}  # kept when the unit breaks
+        self.last_freed: dict[int, int | None] = {}  # kept when the unit breaks
         self.told: set[int] = set()
         self.free_history: list[list[tuple[int, int]]] = [[] for _ in self.guest.zones]
         self.free_at_start = [len(free) for free in self.frames.free]
@@ -647,6 +700,7 @@ class Replay:
         self.collision_bytes = 0
         self.entries_walked = 0
         self.rotations = 0
+        self.corrected = 0
 
     def _check_arguments(self) -> None:
         setup = self.setup
@@ -713,14 +767,15 @@ class Replay:
 
     def apply_events(self, t: int) -> None:
         """Apply the events with ts <= t that are still to come."""
-        while self.next_event_ts() is not None and self.setup.events[self.next_event][0] <= t:
-            self.apply_event()
+        while (ts := self.next_event_ts()) is not None and ts <= t:
+            self.apply_next()
 
     def next_event_ts(self) -> int | None:
-        """Time of the next event inside the replay, if there is one."""
-        if self.next_event >= len(self.setup.events):
-            return None
-        ts = self.setup.events[self.next_event][0]
+        """Time of the next event or correction inside the replay, if there is one."""
+        times = [event[0] for event in self.setup.events[self.next_event : self.next_event + 1]]
+        if self.next_correction < len(self.setup.corrections):
+            times.append(self.setup.corrections[self.next_correction][0])
+        ts = min(times, default=self.setup.end_ns + 1)
         return ts if ts <= self.setup.end_ns else None
 
     def run(self) -> Outcome:
@@ -736,7 +791,7 @@ class Replay:
         while True:
             event_ts, action_ts = self.next_event_ts(), self.next_action_ts()
             if event_ts is not None and (action_ts is None or event_ts <= action_ts):
-                self.apply_event()
+                self.apply_next()
             elif action_ts is not None and action_ts <= self.setup.end_ns:
                 self.advance(action_ts)
                 self.act()
@@ -772,8 +827,16 @@ class Replay:
             self.host.set(frame, BACKED)
         for unit in self.frames.free_units(self.reporting_order):
             self.since[unit] = self.setup.t0_ns if self.setup.start == "cold" else None
-        for head, zone, order in self._start_blocks():
-            self.lists.add(zone, head, order, MOVABLE, tail=True)
+        blocks = self._start_blocks()
+        for head, order, migratetype in self.setup.listed:
+            found = [block for block in blocks if (block[0], block[2]) == (head, order)]
+            for block in found:
+                blocks.remove(block)
+                self.lists.add(block[1], head, order, migratetype, tail=True)
+                if order >= self.guest.pageblock_order:
+                    self.types.set_touched(head, order, migratetype)
+        for head, zone, order in blocks:
+            self.lists.add(zone, head, order, self.types.get(head), tail=True)
         for head in sorted(self.lists.blocks):
             if self._reported_at_start(head):
                 self._report_at_start(head)
@@ -803,6 +866,77 @@ class Replay:
 
     # -- events -------------------------------------------------------------------------------
 
+    def apply_next(self) -> None:
+        """The next event or, after the events of its time, the next correction."""
+        coming = self.setup.corrections[self.next_correction : self.next_correction + 1]
+        events = self.setup.events[self.next_event : self.next_event + 1]
+        if coming and (not events or coming[0][0] < events[0][0]):
+            self.next_correction += 1
+            self.apply_correction(*coming[0])
+        else:
+            self.apply_event()
+
+    def apply_correction(self, ts: int, state: dict[int, str]) -> None:
+        """A snapshot: what it knows better of the frames, unit by unit in each zone."""
+        self.advance(ts)
+        for index, zone in enumerate(self.guest.zones):
+            frames = [f for f in range(zone.start_pfn, zone.end_pfn) if state.get(f) in ("used", "free")]
+            for unit in sorted({align_down(frame, self.reporting_order) for frame in frames}):
+                inside = [f for f in frames if align_down(f, self.reporting_order) == unit]
+                self._correct_unit(index, unit, {f: state[f] for f in inside})
+            self.free_history[index].append((ts, len(self.frames.free[index])))
+        self.observe()
+
+    def _correct_unit(self, zone: int, unit: int, said: dict[int, str]) -> None:
+        """Frames of one unit: first those that are in use after all, then those that are free.
+
+        A free frame that is in use exited unseen: its unit breaks, the host backs it.  A frame that
+        is free entered unseen: nobody knows when, so the clock of a unit that becomes wholly free
+        by it is unknown.  An absent frame that is free appears fresh; one in use is backed.
+        """
+        for frame, what in said.items():
+            if what == "used":
+                self._found_used(frame, unit)
+        for frame, what in said.items():
+            if what == "free" and self.frames.state_of(frame) != "free":
+                before = self.frames.state_of(frame)
+                self.corrected += before != "unknown"
+                if before != "used":
+                    self.host.set(frame, FRESH if before == "absent" else BACKED)
+                self.frames.correct(frame, "free")
+        if unit not in self.since and self.frames.is_wholly_free(unit, self.reporting_order):
+            self.since[unit] = None
+            self.last_freed[unit] = None
+            self._insert(zone, unit, self.reporting_order, -1)
+            self.on_units_freed([unit])
+
+    def _found_used(self, frame: int, unit: int) -> None:
+        """One frame is in use: if the model held it free, it has left the buddy."""
+        before = self.frames.state_of(frame)
+        if before == "free":
+            self.corrected += 1
+            broken = unit in self.since
+            if broken:
+                self._note_missed(unit)
+            self.host.touch([frame])
+            self.frames.correct(frame, "used")
+            for block in self.batch:
+                block.exited |= {frame} & set(block_frames(block.pfn, block.order))
+            if broken:
+                self._forget(unit)
+                self._take(unit, self.reporting_order)
+        else:
+            if before != "used":
+                self.host.set(frame, BACKED)
+            self.frames.correct(frame, "used")
+
+    def _forget(self, unit: int) -> None:
+        """The unit is no longer wholly free."""
+        del self.since[unit]
+        self.told.discard(unit)
+        for block in self.batch:
+            block.intact.discard(unit)
+
     def apply_event(self) -> None:
         """Apply the next event: occupancy, host, units, lists, in that order."""
         ts, kind, pfn, order, migratetype = self.setup.events[self.next_event]
@@ -820,11 +954,12 @@ class Replay:
         self.observe()
 
     def _apply_enter(self, zone: int, pfn: int, order: int, migratetype: int) -> None:
-        """The block enters the buddy; a frame that was absent is fresh on the host."""
-        absent = [f for f in block_frames(pfn, order) if f not in self.frames.managed]
+        """The block enters the buddy; a frame that was absent is fresh on the host, an unknown one not."""
+        before = {frame: self.frames.state_of(frame) for frame in block_frames(pfn, order)}
         self.frames.enter(pfn, order)
-        for frame in absent:
-            self.host.set(frame, FRESH)
+        for frame, what in before.items():
+            if what in ("absent", "unknown"):  # an unknown one was in use, so the host backs it
+                self.host.set(frame, FRESH if what == "absent" else BACKED)
         freed = self._units_just_freed(pfn, order)
         for unit in freed:
             self.since[unit] = self.now
@@ -871,11 +1006,9 @@ class Replay:
                 self.host.set(frame, BACKED)
         self.frames.exit(pfn, order)
         for unit in broken:
-            del self.since[unit]
-            self.told.discard(unit)
+            self._forget(unit)
         for block in self.batch:
             block.exited |= set(frames) & set(block_frames(block.pfn, block.order))
-            block.intact -= set(broken)
         for piece, piece_order in self._step2(pfn, order, broken):
             self._take(piece, piece_order)
 
@@ -974,6 +1107,7 @@ class Replay:
             exit_of_used=self.frames.exit_of_used,
             entry_of_free=self.frames.entry_of_free,
             outside=self.frames.outside,
+            corrected=self.corrected,
             entries_walked=self.entries_walked,
             rotations=self.rotations,
             lists_end={key: list(heads) for key, heads in self.lists.lists.items() if heads},
@@ -1284,12 +1418,16 @@ def simulate(
     call_ns: int = 600_000,
     byte_ns: float = 0,
     observer: Callable[[Replay], None] | None = None,
+    corrections: list[Correction] | None = None,
+    listed: list[tuple[int, int, int]] | None = None,
 ) -> Outcome:
     """Replay the events of [t0_ns, end_ns] under one policy.
 
     Policies: ``never`` and ``oracle`` (parameter order), ``upstream`` (order, delay_ns, capacity,
     budget, gate, rounding 'none' | 'wheel', putback 'tail' | 'head', jiffies0, mono0_ns).
     ``observer`` sees the replay after the start, every event and every completed report.
+    ``corrections`` are snapshots in between; ``listed``, as (pfn, order, migratetype), the free lists
+    that were read at the start, each from head to tail.
     """
     setup = Setup(
         guest,
@@ -1304,5 +1442,7 @@ def simulate(
         call_ns,
         byte_ns,
         observer,
+        corrections or [],
+        listed or [],
     )
     return POLICIES[policy](setup).run()

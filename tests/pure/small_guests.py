@@ -1,21 +1,27 @@
 """Small made-up guests and event streams for the property tests, and both models run on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from replay.buddy.ops import meaning_table
 from replay.device import Device
 from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
-from replay.start import Start
+from replay.start import LISTED, Start
 from tests.oracle import model
 from tracer import FrameState, Guest, Op, Zone
 
 T0_NS = 5_000_000_123
-STATES = {"used": FrameState.USED, "free": FrameState.BUDDY, "absent": FrameState.ABSENT}
+STATES = {
+    "used": FrameState.USED,
+    "free": FrameState.BUDDY,
+    "absent": FrameState.ABSENT,
+    "unknown": FrameState.UNKNOWN,
+}
 PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
 
 
@@ -43,6 +49,8 @@ class Case:
     state: dict[int, str]
     events: list[model.Event]
     end_ns: int
+    corrections: list[model.Correction] = field(default_factory=list)
+    listed: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 @st.composite
@@ -58,6 +66,49 @@ def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
     state = _frames(draw, zones, [1, 2, 8, 16, 32])
     events, end_ns = _events(draw, zones, dict(state), max_order, max_events, [-1, 1, 1, 0, 2, 3])
     return Case(guest(max_order, draw(st.integers(1, max_order)), hz, jiffies), zones, state, events, end_ns)
+
+
+@st.composite
+def healed(draw: st.DrawFn, max_events: int = 80) -> Case:
+    """Guests of which something is unknown at the start, with events dropped, and snapshots among
+    what is left that know the truth: all of it, or some frames too few.
+    """
+    case = draw(cases(max_events))
+    unknown = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    random = draw(st.randoms(use_true_random=False))
+    state = {frame: "unknown" if random.random() < unknown else what for frame, what in case.state.items()}
+    dropped = draw(st.sampled_from([0.0, 0.2, 0.7]))
+    kept = [event for event in case.events if random.random() >= dropped]
+    times = {draw(st.sampled_from([e[0] for e in case.events] or [case.end_ns])) for _ in range(3)}
+    corrections = []
+    for ts_ns in sorted(times | draw(st.sets(st.integers(T0_NS + 1, case.end_ns), max_size=2))):
+        seen = draw(st.sampled_from([0.0, 0.5, 1.0, 1.0]))
+        truth = true_state(case, ts_ns).items()
+        corrections.append((ts_ns, {frame: what for frame, what in truth if random.random() < seen}))
+    return replace(case, state=state, events=kept, corrections=corrections)
+
+
+def true_state(case: Case, until_ns: int) -> dict[int, str]:
+    """The frames at an instant, after its events; absent ones are not in it."""
+    state = {frame: what for frame, what in case.state.items() if what != "absent"}
+    for ts_ns, kind, pfn, order, _ in case.events:
+        if ts_ns <= until_ns and pfn % (1 << order) == 0 and _in_a_zone(case.zones, pfn, order):
+            state |= dict.fromkeys(range(pfn, pfn + (1 << order)), "free" if kind == "enter" else "used")
+    return state
+
+
+@st.composite
+def listed(draw: st.DrawFn) -> Case:
+    """Guests whose free lists were read at the start: some of their blocks, and some that are gone."""
+    case = draw(cases())
+    blocks = model.FrameModel(oracle_guest(case), case.state).free_blocks()
+    found = []
+    for (_, order), heads in sorted(blocks.items()):
+        for head in draw(st.permutations(heads)):
+            kind = draw(st.sampled_from([None, 0, 1, 2, 3]))
+            if kind is not None:
+                found.append((head, draw(st.sampled_from([order, order, order + 1])), kind))
+    return replace(case, listed=found)
 
 
 @st.composite
@@ -130,11 +181,20 @@ def oracle_guest(case: Case) -> model.Guest:
     )  # fmt: skip
 
 
-def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
+def frames_of(state: dict[int, str]) -> Any:
     frames = np.full(4096, FrameState.ABSENT, np.uint8)
-    for frame, what in case.state.items():
+    for frame, what in state.items():
         frames[frame] = STATES[what]
-    return Start(T0_NS, frames, np.array(reported_heads or [], np.int64))
+    return frames
+
+
+def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
+    found = None
+    if case.listed:
+        zone_of = oracle_guest(case).zone_of_range
+        rows = [(zone_of(pfn, 1), order, kind, pfn) for pfn, order, kind in case.listed]
+        found = np.array(rows, LISTED)
+    return Start(T0_NS, frames_of(case.state), np.array(reported_heads or [], np.int64), found)
 
 
 def columns(events: list[model.Event]) -> dict[str, Any]:
@@ -164,9 +224,16 @@ def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> G
     geometry = Geometry.of(case.guest, case.zones, how.order)
     setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
     options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
-    group = Group(case.guest, geometry, start_of(case, reported_heads), case.end_ns, [setting], options)
-    for at in range(0, len(case.events), batch):
-        group.feed(columns(case.events[at : at + batch]))
+    start = start_of(case, reported_heads)
+    group = Group(case.guest, meaning_table(case.guest), geometry, start, case.end_ns, [setting], options)
+    left = case.events
+    for ts_ns, state in [*case.corrections, (case.end_ns + 1, {})]:
+        now = [event for event in left if event[0] <= ts_ns]
+        left = left[len(now) :]
+        for at in range(0, len(now), batch):
+            group.feed(columns(now[at : at + batch]))
+        if state:
+            group.correct(frames_of(state), ts_ns)
     group.finish()
     return group
 
@@ -182,4 +249,5 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
     return model.simulate(
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
+        corrections=case.corrections, listed=case.listed,
     )  # fmt: skip

@@ -22,7 +22,16 @@ from replay.state import (
     RECLAIMED,
 )
 from tests.oracle import model
-from tests.pure.small_guests import PAGE_SIZE, Case, How, cases, run_engine, run_oracle
+from tests.pure.small_guests import (
+    PAGE_SIZE,
+    Case,
+    How,
+    cases,
+    healed,
+    listed,
+    run_engine,
+    run_oracle,
+)
 
 EXAMPLES = 20_000 if os.environ.get("PAGETIDE_SOAK") else 250
 
@@ -103,6 +112,7 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "exit_of_used": (t["exit_of_used"], want.exit_of_used),
         "entry_of_free": (t["entry_of_free"], want.entry_of_free),
         "outside": (t["outside"], want.outside),
+        "corrected": (t["corrected"], want.corrected),
         "managed": (
             frame_ns(group.occupancy.integrals, memory.MANAGED) * PAGE_SIZE,
             want.managed_byte_ns,
@@ -142,9 +152,7 @@ def hows() -> st.SearchStrategy[How]:
     )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cases(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
-def test_every_number_and_list_is_the_same(case: Case, how: How, batch: int, random: Any) -> None:
+def check(case: Case, how: How, batch: int, random: Any) -> None:
     if how.order > case.guest.max_order:
         return
     if how.policy == "oracle" and how.backing == "2m" and how.order < 3:
@@ -152,3 +160,28 @@ def test_every_number_and_list_is_the_same(case: Case, how: How, batch: int, ran
     heads = [frame for frame in case.state if random.random() < 0.5]
     want = run_oracle(case, how, heads)
     assert_same(run_engine(case, how, batch, heads), want, how.policy)
+
+
+thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@thorough
+@given(cases(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_every_number_and_list_is_the_same(case: Case, how: How, batch: int, random: Any) -> None:
+    check(case, how, batch, random)
+
+
+@thorough
+@given(healed(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_every_number_is_the_same_when_snapshots_heal_what_was_lost_or_never_known(
+    case: Case, how: How, batch: int, random: Any
+) -> None:
+    check(case, how, batch, random)
+
+
+@thorough
+@given(listed(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_every_number_is_the_same_when_the_lists_were_read_at_the_start(
+    case: Case, how: How, batch: int, random: Any
+) -> None:
+    check(case, how, batch, random)

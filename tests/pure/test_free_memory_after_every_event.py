@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from replay.buddy.frames import free_blocks
+from replay.buddy.ops import meaning_table
 from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.invariants import violations
@@ -22,7 +23,8 @@ EXAMPLES = 2000 if os.environ.get("PAGETIDE_SOAK") else 30
 def group_at(case: Case, order: int) -> Group:
     setting = policy_named("never").settle(case.guest, {"order": order})
     geometry = Geometry.of(case.guest, case.zones, order)
-    return Group(case.guest, geometry, start_of(case), case.end_ns, [setting], Options())
+    meaning = meaning_table(case.guest)
+    return Group(case.guest, meaning, geometry, start_of(case), case.end_ns, [setting], Options())
 
 
 def free_units_of(group: Group) -> list[int]:
@@ -72,7 +74,8 @@ def test_no_invariant_breaks(case: Case) -> None:
     for name in ("upstream", "oracle", "never"):
         setting = policy_named(name).settle(case.guest, {"order": 3})
         geometry = Geometry.of(case.guest, case.zones, 3)
-        group = Group(case.guest, geometry, start_of(case), case.end_ns, [setting], Options(start="cold"))
+        meaning, options = meaning_table(case.guest), Options(start="cold")
+        group = Group(case.guest, meaning, geometry, start_of(case), case.end_ns, [setting], options)
         group.feed(columns(case.events))
         group.finish()
         assert violations(Run(setting, group.schedules[0], group)) == []

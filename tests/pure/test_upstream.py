@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from replay.buddy.ops import meaning_table
 from replay.engine import Group, Options, Run
 from replay.geometry import Geometry
 from replay.policies import policy_named
@@ -41,7 +42,7 @@ def replayed(
     state[:free] = FrameState.BUDDY
     options = Options(start=start, logging=True)
     begin = Start(T0, state, np.array([], np.int64))
-    group = Group(of, geometry, begin, T0 + int(end_s * S), [setting], options)
+    group = Group(of, meaning_table(of), geometry, begin, T0 + int(end_s * S), [setting], options)
     group.feed(columns([(T0 + int(at * S), kind, pfn, order, 1) for at, kind, pfn, order in events]))
     group.finish()
     return Result(Run(setting, group.schedules[0], group))

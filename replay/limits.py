@@ -1,0 +1,24 @@
+"""What a trace cannot tell, in words: said with every answer that comes from it."""
+
+from tracer import Trace
+
+OWNERS = (
+    "entries and exits are the owners': the buddy's own were not recorded, so memory on per-CPU lists "
+    "counts as free"
+)
+
+
+def limits(trace: Trace, unknown_frames: int = 0) -> list[str]:
+    """A line for each thing that limits what can be made of the trace.
+
+    `unknown_frames`: of which nothing is known when the replay starts.
+    """
+    lines = []
+    if unknown_frames:
+        lines.append(
+            f"unknown start: nothing is known of {unknown_frames:,} frames until their first event; "
+            "units that hold one are not reportable"
+        )
+    if trace.owners_only:
+        lines.append(OWNERS)
+    return lines + trace.manifest.notes

@@ -1,0 +1,143 @@
+"""A trace's events in order, and between them its snapshots, each brought to one instant.
+
+Everything here streams: a batch of events and one snapshot at a time. Cuts lie between events, by
+the order in which they are stored, so nothing depends on where batches end.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames
+from replay.geometry import Geometry
+from tracer import Fault, Snapshot, Trace
+
+COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+Columns: TypeAlias = dict[str, NDArray[Any]]
+
+
+def event_columns(trace: Trace) -> Iterator[Columns]:
+    """The trace's events, batch by batch, as arrays by column name."""
+    for batch in trace.batches(COLUMNS):
+        yield {name: batch.column(name).to_numpy() for name in COLUMNS}
+
+
+def pieces(batches: Iterable[Columns], instants: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+    """Events cut at `instants` (ns, ascending): (the instant to which a piece belongs, the piece).
+
+    An event belongs to the first instant that is not earlier than it; after the last one, and that
+    is FAR_FUTURE_NS. A piece may be empty; instants after the last event may not come.
+    """
+    left = deque(sorted(set(instants)))
+    for batch in batches:
+        columns = batch
+        while left and (cut := first_after(columns["ts_ns"], left[0])) < len(columns["ts_ns"]):
+            yield left.popleft(), {name: values[:cut] for name, values in columns.items()}
+            columns = {name: values[cut:] for name, values in columns.items()}
+        yield left[0] if left else FAR_FUTURE_NS, columns
+
+
+def first_after(ts_ns: NDArray[np.int64], instant_ns: int) -> int:
+    """Index of the first event later than an instant; their number when none is."""
+    later = ts_ns > instant_ns
+    at = int(np.argmax(later)) if len(later) else 0
+    return at if at < len(later) and later[at] else len(later)
+
+
+def snapshots_of(trace: Trace) -> list[Snapshot]:
+    """The snapshots that a replay applies, in order: the start, if there is one, and the resyncs.
+
+    Raises:
+        Fault: when one begins before the one before it is over.
+    """
+    shots = [shot for shot in (trace.start, *trace.resyncs) if shot]
+    for before, after in pairwise(shots):
+        if after.begin_ns <= before.end_ns:
+            raise Fault(
+                f"the trace {trace.path} is damaged",
+                f"the snapshot {after.name} begins before {before.name} ends",
+                "record it again, or restore it from a copy",
+            )
+    return shots
+
+
+@dataclass
+class Brought:
+    """A snapshot on its way to its end, and there.
+
+    Limbo is free, as at the start. What the guest's own reporting held for longer than limbo is
+    waited for (0.2 s) looks used in a snapshot and cannot be told from memory in use: it is taken for
+    used, and for free again by the next snapshot. Both corrections are counted.
+
+    Attributes:
+        shot: which snapshot.
+        frames: as it was read.
+        model: it, with the events since each frame was read.
+        relisted: marks what changed since the free lists were read, where they were.
+    """
+
+    shot: Snapshot
+    frames: Frames
+    model: FrameModel
+    relisted: FrameModel | None = field(default=None)
+
+    @classmethod
+    def begin(cls, trace: Trace, shot: Snapshot, geometry: Geometry, meaning: NDArray[np.uint8]) -> "Brought":
+        """The snapshot as it was read: it has still to hear the events since."""
+        frames = Frames.of(trace.frames(shot.name), geometry.frames)
+        model = FrameModel(meaning, geometry, frames, shot.end_ns)
+        relisted = None
+        if shot.lists and shot is trace.start and (lists := trace.lists(shot.name)):
+            read_ns = np.full_like(frames.begin_ns, np.min(lists["read_begin_ns"].to_numpy(), initial=0))
+            since = Frames(frames.state, read_ns, read_ns, frames.reported_heads)
+            relisted = FrameModel(meaning, geometry, since, shot.end_ns)
+        return cls(shot, frames, model, relisted)
+
+    def play(self, columns: Columns) -> None:
+        """Hear the next events."""
+        self.model.play(columns)
+        if self.relisted:
+            self.relisted.play(columns)
+
+
+def stretches(
+    trace: Trace,
+    geometry: Geometry,
+    meaning: NDArray[np.uint8],
+    tell: Callable[[int], None] = lambda _rows: None,
+) -> Iterator[Columns | Brought]:
+    """Events, and each snapshot of `snapshots_of` at its end: after all events up to that instant.
+
+    Events up to the end of the start snapshot are in it and do not come. `tell` hears of rows read.
+
+    Raises:
+        Fault: when the trace cannot be read.
+    """
+    shots = deque(snapshots_of(trace))
+    cuts = [instant for shot in shots for instant in (shot.begin_ns - 1, shot.end_ns)]
+    begun = not shots
+    pending: Brought | None = None
+    for until_ns, columns in pieces(_told(event_columns(trace), tell), cuts):
+        while shots and until_ns > shots[0].end_ns:
+            yield pending or Brought.begin(trace, shots[0], geometry, meaning)
+            shots.popleft()
+            pending, begun = None, True
+        if shots and until_ns >= shots[0].begin_ns:
+            pending = pending or Brought.begin(trace, shots[0], geometry, meaning)
+            pending.play(columns)
+        if begun and len(columns["ts_ns"]):
+            yield columns
+    for shot in shots:
+        yield pending or Brought.begin(trace, shot, geometry, meaning)
+        pending = None
+
+
+def _told(batches: Iterable[Columns], tell: Callable[[int], None]) -> Iterator[Columns]:
+    for columns in batches:
+        yield columns
+        tell(len(columns["ts_ns"]))
