@@ -79,3 +79,9 @@ def wait_for_start(trace: Path) -> None:
     """Wait until the start snapshot is on disk."""
     wait_until((trace / "manifest.json").is_file)
     wait_until(lambda: manifest_of(trace)["snapshots"])
+
+
+def packets(order: int, blocks: int, times: int = 1) -> list[str]:
+    """A command that allocates and frees a known number of blocks of an order."""
+    script = Path(__file__).parent / "packets.py"
+    return [sys.executable, str(script), str(order), str(blocks), str(times)]

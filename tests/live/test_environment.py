@@ -100,33 +100,6 @@ def test_root_without_capabilities_cannot_record(tmp_path: Path) -> None:
     assert all(name in str(verdict["checks"]) for name in CAPABILITIES)
 
 
-def test_a_ring_too_small_is_a_lossy_recording(tmp_path: Path) -> None:
-    path = tmp_path / "lossy.trace"
-    done = pagetide("record", path, "--ring", "4KiB", "--json", "--", *WORKLOAD, 2)
-    lost = answer(done, 3)["lost"]
-    assert lost > 0
-    assert lost == open_trace(path).manifest.lost
-    for probe in manifest_of(path)["probes"]:
-        assert probe["hits"] == probe["kept"] + probe["lost"] + probe["filtered"]
-
-    info = pagetide("info", path)
-    assert info.returncode == 3
-    assert f"{lost} events were lost" in info.stderr
-    replayed = pagetide("replay", path, "--json")
-    assert f"{lost} events were lost" in replayed.stderr
-    told = answer(replayed, 3)
-    assert told["trace"]["lost_events"] == told["fidelity"]["lost_events"] == lost
-    assert len(told["results"]) >= 3
-    assert pagetide("replay", path, "--allow-loss").returncode == 0
-
-
-def test_loss_can_be_allowed(tmp_path: Path) -> None:
-    path = tmp_path / "lossy.trace"
-    done = pagetide("record", path, "--ring", "4KiB", "--allow-loss", "--", *WORKLOAD, 2)
-    assert done.returncode == 0, done.stderr
-    assert open_trace(path).manifest.lost > 0
-
-
 def test_two_recorders_at_once_both_complete(tmp_path: Path) -> None:
     one, two = tmp_path / "one.trace", tmp_path / "two.trace"
     with (
