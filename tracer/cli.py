@@ -17,6 +17,14 @@ from tracer.units import human_bytes
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
+# Said before these libraries are imported. Huge pages of the recorder's own would stir the very memory
+# it watches; a thread made before privileges are dropped would keep them.
+_QUIET_LIBRARIES = {
+    "NUMPY_MADVISE_HUGEPAGE": "0",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+
 
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object."""
@@ -101,8 +109,6 @@ def record(
 
     After it has attached its probes it gives up root: under sudo the trace is the invoking user's.
     """
-    # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
-    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     from tracer.options import Asked, settings_of
     from tracer.recording.command import Command
 
@@ -124,6 +130,7 @@ def record(
     )
     settings = settings_of(asked, force=force)
     traced = Command(command, quiet_stdout=as_json) if command else None
+    os.environ.update(_QUIET_LIBRARIES)  # COMMAND is forked by now: it keeps its own
     try:
         _record(out, settings, asked.shareable(out, command), traced, as_json=as_json, allow_loss=allow_loss)
     finally:
@@ -143,10 +150,11 @@ def _record(
     from tracer.recording.command import StopSignals
     from tracer.recording.recorder import Recorder, disk_too_full
 
-    with StopSignals() as signals, _status_line() as tell:
+    with StopSignals() as signals:
         recorder = Recorder(out, settings, command_line)
         warn(f"recording {out}: {recorder.cost}")
-        manifest = recorder.run(traced, signals, tell)
+        with _status_line() as tell:  # it has a thread, which must not be older than the recorder
+            manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
         warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
