@@ -51,9 +51,11 @@ def answer(done: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, A
 
 
 def fault(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The fault's three lines on stderr."""
+    """The fault's three lines on stderr, behind at most the one that says what is recorded."""
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
+    if lines[0].startswith("pagetide: recording /"):
+        lines = lines[1:]
     assert len(lines) == 3, done.stderr
     assert lines[0].startswith("pagetide: ")
     assert lines[1].startswith("  how we know: ")

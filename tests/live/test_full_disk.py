@@ -14,6 +14,7 @@ from tests.live.running import WORKLOAD, answer, fault, pagetide, started, wait_
 from tracer import open_trace
 
 PAGE_BYTES = 4096
+SOAK = bool(os.environ.get("PAGETIDE_SOAK"))
 Mount = Callable[[int], Path]
 
 
@@ -47,7 +48,7 @@ def test_a_disk_too_full_to_begin_is_refused_and_nothing_is_left(disk_of: Mount)
     path = disk_of(1024) / "full.trace"
     text = fault(pagetide("record", path, "--min-free", "3MiB", "--", "true"), 2)
     assert "too full to record" in text
-    assert "4.0 MiB are free; it takes 6.0 MiB to begin" in text
+    assert "4 MiB are free; it takes 6 MiB to begin" in text
     assert not list(path.parent.iterdir())
 
 
@@ -91,7 +92,7 @@ def test_a_disk_that_others_fill_ends_the_recording_and_the_command(disk_of: Mou
     assert "recording stopped early" in text
 
 
-@pytest.mark.parametrize("spare_pages", [-2, 0, 1, 2, 3])
+@pytest.mark.parametrize("spare_pages", [-2, 0, 1, 2, 3] if SOAK else [0, 2])
 def test_a_disk_too_small_for_the_start_is_a_fault(
     disk_of: Mount, tmp_path: Path, start_pages: int, spare_pages: int
 ) -> None:
