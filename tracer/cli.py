@@ -147,13 +147,16 @@ def _record(
     as_json: bool,
     allow_loss: bool,
 ) -> None:
+    # All of them now: the user whom the recorder becomes may not be able to read this installation.
+    from tqdm import tqdm
+
     from tracer.recording.command import StopSignals
     from tracer.recording.recorder import Recorder, disk_too_full
 
     with StopSignals() as signals:
         recorder = Recorder(out, settings, command_line)
         warn(f"recording {out}: {recorder.cost}")
-        with _status_line() as tell:  # it has a thread, which must not be older than the recorder
+        with _status_line(tqdm) as tell:  # it has a thread, which must not be older than the recorder
             manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
@@ -166,10 +169,8 @@ def _record(
 
 
 @contextlib.contextmanager
-def _status_line() -> Iterator[Any]:
+def _status_line(tqdm: Any) -> Iterator[Any]:  # noqa: ANN401 - the class, imported lazily
     """A tqdm line on stderr: events, rate, lost, size. Nothing when stderr is no terminal."""
-    from tqdm import tqdm
-
     with tqdm(unit=" events", unit_scale=True, leave=False, disable=None) as bar:
 
         def tell(progress: Any) -> None:  # noqa: ANN401 - recorder.Progress, imported lazily
