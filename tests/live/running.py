@@ -87,3 +87,13 @@ def packets(order: int, blocks: int, times: int = 1) -> list[str]:
     """A command that allocates and frees a known number of blocks of an order."""
     script = Path(__file__).parent / "packets.py"
     return [sys.executable, str(script), str(order), str(blocks), str(times)]
+
+
+def bounded(trace: Path, settings: dict[str, object], *command: object) -> subprocess.CompletedProcess[str]:
+    """Record a command with settings that the command line does not offer."""
+    script = [sys.executable, str(Path(__file__).parent / "bounded.py")]
+    argv = [*script, str(trace), json.dumps(settings), *map(str, command)]
+    environment = os.environ | {"PYTHONPATH": str(REPO)}
+    return subprocess.run(
+        argv, capture_output=True, text=True, cwd=REPO, env=environment, timeout=TIMEOUT_S, check=False
+    )

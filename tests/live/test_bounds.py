@@ -1,0 +1,107 @@
+"""A recording that may run for ever stays within its bounds, and what it keeps is a whole trace."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from replay import validate
+from tests.live.running import WORKLOAD, answer, bounded, pagetide
+from tracer import Trace, open_trace
+from tracer.recording.merger import rank
+from tracer.writer import parts_of
+
+SECOND_NS = 1_000_000_000
+KEEP_NS = 3 * SECOND_NS
+
+
+@pytest.fixture(scope="module")
+def kept(live: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """Nine seconds of the workload, of which the last three are kept, in segments of 40 ms."""
+    path = tmp_path_factory.mktemp("kept") / "a.trace"
+    done = bounded(path, {"keep_ns": KEEP_NS, "segment_ns": SECOND_NS // 25}, *WORKLOAD, 9)
+    assert done.returncode == 0, done.stderr
+    return open_trace(path)
+
+
+def files(trace: Trace, kind: str) -> set[str]:
+    return {f"{kind}/{file.name}" for file in (trace.path / kind).iterdir()}
+
+
+def test_the_oldest_snapshot_kept_is_the_start(kept: Trace) -> None:
+    shots = kept.manifest.snapshots
+    assert kept.complete, kept.warnings
+    assert shots[0].name.startswith("resync-")
+    assert shots[-1].name == "end"
+    assert kept.start == shots[0]
+    # A quarter of what is kept is the time between snapshots; none older than needed is left.
+    assert shots[-1].begin_ns - shots[0].end_ns >= KEEP_NS
+    assert shots[-1].begin_ns - shots[1].end_ns <= KEEP_NS + 2 * SECOND_NS
+    assert files(kept, "frames") == {f"frames/{shot.name}.parquet" for shot in shots}
+
+
+def test_old_segments_are_gone_and_counted(kept: Trace) -> None:
+    stored = sum(probe.kept for probe in kept.manifest.probes)
+    assert kept.rows == stored - kept.manifest.discarded_events
+    assert 0 < kept.manifest.discarded_events < stored
+    assert kept.segments[0].last_ts_ns >= kept.manifest.snapshots[0].begin_ns
+    in_index = {part for segment in kept.segments for part in parts_of(segment)}
+    assert files(kept, "events") | files(kept, "samples") | files(kept, "counters") == in_index
+
+
+def test_what_is_kept_replays(kept: Trace) -> None:
+    answer(pagetide("info", kept.path, "--verify", "--json"))
+    told = answer(pagetide("replay", kept.path, "--policy", "upstream", "--json"))
+    assert told["fidelity"]["steps"] > 10_000
+    verdict = validate(kept)
+    print([(each.snapshot.name, each.counts, each.wrong_share) for each in verdict.comparisons])
+    assert len(verdict.comparisons) == len(kept.manifest.snapshots) - 1
+    assert all(each.wrong_share <= 0.01 for each in verdict.comparisons)
+
+
+def test_many_short_segments_are_merged_in_order(kept: Trace) -> None:
+    ranks = [rank(segment) for segment in kept.segments]
+    assert 8 in ranks
+    assert all(a.last_ts_ns <= b.first_ts_ns for a, b in zip(kept.segments, kept.segments[1:], strict=False))
+    ts_ns = kept.events.select("ts_ns").collect()["ts_ns"]
+    assert ts_ns.is_sorted()
+    assert len(ts_ns) == kept.rows
+    for segment in kept.segments:
+        column = pl.read_parquet(kept.path / segment.file, columns=["ts_ns"])["ts_ns"]
+        assert len(column) == segment.rows
+        assert (column[0], column[-1]) == (segment.first_ts_ns, segment.last_ts_ns)
+
+
+def test_samples_are_a_second_apart_through_all_merging(kept: Trace) -> None:
+    samples = pl.from_arrow(kept.samples)
+    assert isinstance(samples, pl.DataFrame)
+    zones = kept.manifest.zones
+    seconds = samples.filter(pl.col("zone") == len(zones) - 1)["read_begin_ns"]
+    first_ns, last_ns = kept.segments[0].first_ts_ns, kept.segments[-1].last_ts_ns
+    assert abs(len(seconds) - (last_ns - first_ns) / SECOND_NS) <= 2
+    assert seconds.is_sorted()
+    assert seconds.diff().drop_nulls().max() <= 1.5 * SECOND_NS  # type: ignore[operator]
+
+
+def test_max_size_ends_a_recording_below_it(tmp_path: Path) -> None:
+    path, most = tmp_path / "a.trace", 2 << 20
+    flags = ["--max-size", "2MiB", "--segment", "200ms", "--json"]
+    told = answer(pagetide("record", path, *flags, "--", *WORKLOAD, 60))
+    trace = open_trace(path)
+    print(told["size_bytes"] / most)
+    assert trace.complete, trace.warnings
+    assert told["manifest"]["ended_by"] == trace.manifest.ended_by == "max-size"
+    assert most // 2 <= trace.size_bytes == told["size_bytes"] <= most
+    assert trace.manifest.snapshot("end") is not None
+
+
+def test_resync_takes_snapshots_on_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "a.trace"
+    done = bounded(path, {"resync_ns": SECOND_NS // 2}, *WORKLOAD, 3)
+    assert done.returncode == 0, done.stderr
+    trace = open_trace(path)
+    assert trace.complete, trace.warnings
+    names = [shot.name for shot in trace.manifest.snapshots]
+    assert names == ["start", *(f"resync-{n}" for n in range(1, len(names) - 1)), "end"]
+    assert len(names) >= 4
+    assert [shot["name"] for shot in answer(pagetide("validate", path, "--json"))["snapshots"]] == names[1:]
