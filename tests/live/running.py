@@ -27,12 +27,29 @@ def pagetide(*args: object, prefix: tuple[str, ...] = ()) -> subprocess.Complete
 @contextmanager
 def started(*args: object, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """A command line that runs meanwhile; whatever it started is gone afterwards."""
+    with _started([*prefix, *PAGETIDE, *map(str, args)]) as process:
+        yield process
+
+
+@contextmanager
+def bounded_started(
+    trace: Path, settings: dict[str, Any], *command: object, prefix: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A recording of a command with settings that the command line does not offer."""
+    script = [sys.executable, str(Path(__file__).parent / "bounded.py")]
+    with _started([*prefix, *script, str(trace), json.dumps(settings), *map(str, command)]) as process:
+        yield process
+
+
+@contextmanager
+def _started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*prefix, *PAGETIDE, *map(str, args)],
+        argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
         start_new_session=True,
     )
     try:
@@ -89,11 +106,8 @@ def packets(order: int, blocks: int, times: int = 1) -> list[str]:
     return [sys.executable, str(script), str(order), str(blocks), str(times)]
 
 
-def bounded(trace: Path, settings: dict[str, object], *command: object) -> subprocess.CompletedProcess[str]:
-    """Record a command with settings that the command line does not offer."""
-    script = [sys.executable, str(Path(__file__).parent / "bounded.py")]
-    argv = [*script, str(trace), json.dumps(settings), *map(str, command)]
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    return subprocess.run(
-        argv, capture_output=True, text=True, cwd=REPO, env=environment, timeout=TIMEOUT_S, check=False
-    )
+def bounded(trace: Path, settings: dict[str, Any], *command: object) -> subprocess.CompletedProcess[str]:
+    """Record a command to its end with settings that the command line does not offer."""
+    with bounded_started(trace, settings, *command) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

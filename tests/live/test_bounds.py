@@ -1,6 +1,5 @@
 """A recording that may run for ever stays within its bounds, and what it keeps is a whole trace."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
