@@ -17,6 +17,14 @@ from tracer.units import human_bytes
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
+# Said before these libraries are imported. Huge pages of the recorder's own would stir the very memory
+# it watches; a thread made before privileges are dropped would keep them.
+_QUIET_LIBRARIES = {
+    "NUMPY_MADVISE_HUGEPAGE": "0",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+
 
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object."""
@@ -104,8 +112,6 @@ def record(
 
     After it has attached its probes it gives up root: under sudo the trace is the invoking user's.
     """
-    # Huge pages of the recorder's own would stir the very memory it watches; NumPy asks for them.
-    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     from tracer.options import Asked, settings_of
     from tracer.recording.command import Command
 
@@ -127,6 +133,7 @@ def record(
     )
     settings = settings_of(asked, force=force)
     traced = Command(command, quiet_stdout=as_json) if command else None
+    os.environ.update(_QUIET_LIBRARIES)  # COMMAND is forked by now: it keeps its own
     try:
         _record(out, settings, asked.shareable(out, command), traced, as_json=as_json, allow_loss=allow_loss)
     finally:
@@ -143,13 +150,17 @@ def _record(
     as_json: bool,
     allow_loss: bool,
 ) -> None:
+    # All of them now: the user whom the recorder becomes may not be able to read this installation.
+    from tqdm import tqdm
+
     from tracer.recording.command import StopSignals
     from tracer.recording.recorder import Recorder, disk_too_full
 
-    with StopSignals() as signals, _status_line() as tell:
+    with StopSignals() as signals:
         recorder = Recorder(out, settings, command_line)
         warn(f"recording {out}: {recorder.cost}")
-        manifest = recorder.run(traced, signals, tell)
+        with _status_line(tqdm) as tell:  # it has a thread, which must not be older than the recorder
+            manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
         warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
@@ -161,10 +172,8 @@ def _record(
 
 
 @contextlib.contextmanager
-def _status_line() -> Iterator[Any]:
+def _status_line(tqdm: Any) -> Iterator[Any]:  # noqa: ANN401 - the class, imported lazily
     """A tqdm line on stderr: events, rate, lost, size. Nothing when stderr is no terminal."""
-    from tqdm import tqdm
-
     with tqdm(unit=" events", unit_scale=True, leave=False, disable=None) as bar:
 
         def tell(progress: Any) -> None:  # noqa: ANN401 - recorder.Progress, imported lazily

@@ -63,6 +63,7 @@ class TraceWriter:
         self.segments: list[Segment] = []
         self._lock = threading.RLock()
         self._part_sizes: dict[str, int] = {}
+        self._manifest_bytes = 0
         new = f".{path.name}.new"
         with contextlib.ExitStack() as undo:
             try:
@@ -102,8 +103,10 @@ class TraceWriter:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace manifest.json as a whole."""
+        text = json.dumps(to_json(manifest), indent=1).encode() + b"\n"
         with self._lock, self.folder.aside(MANIFEST) as file:
-            file.write(json.dumps(to_json(manifest), indent=1).encode() + b"\n")
+            file.write(text)
+            self._manifest_bytes = len(text)
 
     def open_part(self, kind: str, name: str, schema: pa.Schema) -> PartFile:
         """A file KIND/NAME.parquet to be written row group by row group."""
@@ -192,7 +195,14 @@ class TraceWriter:
         """Bytes on disk so far, without what is still being written."""
         with self._lock:
             listed = {part.file: part.size_bytes for segment in self.segments for part in files_of(segment)}
-            return sum((self._part_sizes | listed).values())
+            own = self._manifest_bytes + os.fstat(self._index).st_size
+            return own + sum((self._part_sizes | listed).values())
+
+    @property
+    def size_of_events(self) -> int:
+        """Bytes of the segments' events."""
+        with self._lock:
+            return sum(segment.size_bytes for segment in self.segments)
 
     def size_of_kind(self, kind: str) -> int:
         """Bytes of the largest file of a kind that no segment lists: of a snapshot, say."""

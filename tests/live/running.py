@@ -27,12 +27,29 @@ def pagetide(*args: object, prefix: tuple[str, ...] = ()) -> subprocess.Complete
 @contextmanager
 def started(*args: object, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """A command line that runs meanwhile; whatever it started is gone afterwards."""
+    with _started([*prefix, *PAGETIDE, *map(str, args)]) as process:
+        yield process
+
+
+@contextmanager
+def bounded_started(
+    trace: Path, settings: dict[str, Any], *command: object, prefix: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A recording of a command with settings that the command line does not offer."""
+    script = [sys.executable, str(Path(__file__).parent / "bounded.py")]
+    with _started([*prefix, *script, str(trace), json.dumps(settings), *map(str, command)]) as process:
+        yield process
+
+
+@contextmanager
+def _started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*prefix, *PAGETIDE, *map(str, args)],
+        argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
         start_new_session=True,
     )
     try:
@@ -51,9 +68,11 @@ def answer(done: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, A
 
 
 def fault(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The fault's three lines on stderr."""
+    """The fault's three lines on stderr, behind at most the one that says what is recorded."""
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
+    if lines[0].startswith("pagetide: recording /"):
+        lines = lines[1:]
     assert len(lines) == 3, done.stderr
     assert lines[0].startswith("pagetide: ")
     assert lines[1].startswith("  how we know: ")
@@ -79,3 +98,16 @@ def wait_for_start(trace: Path) -> None:
     """Wait until the start snapshot is on disk."""
     wait_until((trace / "manifest.json").is_file)
     wait_until(lambda: manifest_of(trace)["snapshots"])
+
+
+def packets(order: int, blocks: int, times: int = 1) -> list[str]:
+    """A command that allocates and frees a known number of blocks of an order."""
+    script = Path(__file__).parent / "packets.py"
+    return [sys.executable, str(script), str(order), str(blocks), str(times)]
+
+
+def bounded(trace: Path, settings: dict[str, Any], *command: object) -> subprocess.CompletedProcess[str]:
+    """Record a command to its end with settings that the command line does not offer."""
+    with bounded_started(trace, settings, *command) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

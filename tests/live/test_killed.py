@@ -2,17 +2,38 @@
 
 import os
 import random
+import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.live.running import WORKLOAD, answer, fault, pagetide, started, wait_for_start, wait_until
+from tests.live import perf
+from tests.live.running import (
+    WORKLOAD,
+    answer,
+    bounded_started,
+    fault,
+    manifest_of,
+    packets,
+    pagetide,
+    started,
+    wait_for_start,
+    wait_until,
+)
 from tracer import Op, Trace, open_trace
+from tracer.recording.merger import rank
+from tracer.writer import parts_of
 
-KILLS = 20 if os.environ.get("PAGETIDE_SOAK") else 3
+KILLS = 20 if os.environ.get("PAGETIDE_SOAK") else 2
 MISSING = "the last unclosed one and the end snapshot are missing"
+SECOND_NS = 1_000_000_000
+ORDER = 7
+MARGIN_NS = 1_000_000
 
 
 def record_and_kill(path: Path, instant_s: float) -> None:
@@ -42,7 +63,71 @@ def test_a_killed_recording_is_a_trace_up_to_there(tmp_path: Path, kill: int) ->
     # Far fewer than a segment lost or told twice would make; a little is what tracepoints do not show.
     assert fidelity["exit_of_used"] + fidelity["entry_of_free"] <= 0.005 * fidelity["steps"] + 50
     assert "has no end snapshot" in fault(pagetide("validate", path), 1)
-    assert_correct_prefix(open_trace(path))
+    assert_consistent(open_trace(path))
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+@pytest.mark.parametrize("keep_ns", [None, 2 * SECOND_NS], ids=["all kept", "old ones forgotten"])
+def test_killed_while_merging_it_has_what_perf_has_up_to_there(
+    tmp_path: Path, keep_ns: int | None, kill: int
+) -> None:
+    """Segments of 20 ms: one is nearly always being written, merged or forgotten."""
+    path = tmp_path / "killed.trace"
+    settings = {"layer": "both", "segment_ns": SECOND_NS // 50, "keep_ns": keep_ns}
+    with perf_beside(tmp_path / "perf.data") as witness:
+        command = packets(ORDER, 31, 1_000_000)
+        with bounded_started(path, settings, *command) as recorder:
+            wait_for_start(path)
+            if keep_ns:
+                wait_until(lambda: manifest_of(path)["discarded_events"])
+            time.sleep(random.Random(kill).uniform(1, 2))
+            assert recorder.poll() is None
+            recorder.kill()
+            recorder.wait()
+
+    trace = open_trace(path)
+    assert trace.manifest.status == "recovered"
+    assert pagetide("info", path, "--verify").returncode == 3
+    assert_consistent(trace)
+    print([rank(segment) for segment in trace.segments], trace.manifest.discarded_events, leftovers(trace))
+    if keep_ns:
+        assert trace.manifest.discarded_events > 0
+    else:
+        assert max(rank(segment) for segment in trace.segments) >= 8
+    assert_part_of(trace, perf.recorded(witness))
+
+
+@contextmanager
+def perf_beside(data: Path) -> Iterator[Path]:
+    """Perf records the same allocations meanwhile, for longer than the recorder lives."""
+    process = subprocess.Popen(perf.recording(ORDER, data), stderr=subprocess.DEVNULL)
+    wait_until(lambda: data.exists() and data.stat().st_size)
+    try:
+        yield data
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def assert_part_of(trace: Trace, seen: list[perf.Alloc]) -> None:
+    """From the trace's first segment to its last one, not one of perf's is missing, none is new."""
+    wanted = (pl.col("op") == Op.PAGE_ALLOC) & (pl.col("order") == ORDER)
+    ours = trace.events.filter(wanted).collect()
+    first_ns, last_ns = trace.segments[0].first_ts_ns, trace.segments[-1].last_ts_ns
+    inner = [a.pfn for a in seen if first_ns + MARGIN_NS <= a.ts_ns <= last_ns - MARGIN_NS]
+    outer = [a.pfn for a in seen if first_ns - MARGIN_NS <= a.ts_ns <= last_ns + MARGIN_NS]
+    pfns = ours["pfn"].to_list()
+    assert len(inner) > 100
+    assert len(inner) <= len(pfns) <= len(outer)
+    assert any(outer[at : at + len(pfns)] == pfns for at in range(len(outer) - len(pfns) + 1))
+
+
+def leftovers(trace: Trace) -> set[str]:
+    """Files that belong to no segment and no snapshot of the trace."""
+    known = {part for segment in trace.segments for part in parts_of(segment)}
+    known |= {f"frames/{shot.name}.parquet" for shot in trace.manifest.snapshots}
+    there = {str(file.relative_to(trace.path)) for file in trace.path.glob("*/*")}
+    return there - known
 
 
 def test_a_recording_killed_in_its_start_snapshot_opens_but_cannot_be_replayed(tmp_path: Path) -> None:
@@ -59,19 +144,34 @@ def test_a_recording_killed_in_its_start_snapshot_opens_but_cannot_be_replayed(t
     assert "has no end snapshot" in fault(pagetide("validate", path), 1)
 
 
-def assert_correct_prefix(trace: Trace) -> None:
+def test_the_command_of_a_killed_recorder_lives_on(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.trace", tmp_path / "told"
+    command = ["sh", "-c", f"sleep 1; echo $$ >{told}"]
+    with started("record", path, "--", *command) as recorder:
+        wait_for_start(path)
+        time.sleep(0.2)
+        recorder.kill()
+        recorder.wait()
+        wait_until(lambda: told.exists() and told.read_text())
+
+
+def assert_consistent(trace: Trace) -> None:
+    """Each segment is what the index says, and they follow each other."""
     assert set(trace.events.collect()["op"]) <= set(Op)
     previous_ns = 0
-    for segment, columns in zip(trace.segments, segment_columns(trace), strict=True):
-        ts_ns = columns["ts_ns"]
+    for segment in trace.segments:
+        ts_ns = pl.read_parquet(trace.path / segment.file)["ts_ns"]
         assert len(ts_ns) == segment.rows
         assert (ts_ns[0], ts_ns[-1]) == (segment.first_ts_ns, segment.last_ts_ns)
         assert previous_ns <= ts_ns[0]
         assert ts_ns.is_sorted()
         previous_ns = ts_ns[-1]
     kept = sum(probe.kept for probe in trace.manifest.probes)
-    assert trace.rows <= kept
+    assert trace.rows - left_behind(trace) == kept - trace.manifest.discarded_events
 
 
-def segment_columns(trace: Trace) -> list[pl.DataFrame]:
-    return [pl.read_parquet(trace.path / segment.file) for segment in trace.segments]
+def left_behind(trace: Trace) -> int:
+    """Rows of segments that were to be forgotten when it was killed: the manifest tells that first."""
+    start_ns = trace.manifest.snapshots[0].begin_ns
+    old = [segment.rows for segment in trace.segments if segment.last_ts_ns < start_ns]
+    return sum(old) if trace.manifest.discarded_events else 0

@@ -79,6 +79,7 @@ class Observer:
         self._thread = threading.Thread(target=self._sample, name="pagetide-samples", daemon=True)
         self._busy: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._unread: list[Fault] = []
         self._begun = False  # the first snapshot is stored
 
     def start(self) -> None:
@@ -93,6 +94,9 @@ class Observer:
             self.notes.append(
                 f"{self._sampler.failures} samples could not be taken: {self._sampler.first_failure}"
             )
+        if self._unread:
+            first = self._unread[0]
+            self.notes.append(f"{len(self._unread)} snapshots could not be taken: {first.what}: {first.how}")
 
     def take_tables(self) -> Beside:
         """What was sampled since the last call."""
@@ -156,7 +160,7 @@ class Observer:
         self._busy = None
         failure, self._failure = self._failure, None
         if isinstance(failure, Fault) and self._begun:
-            self.notes.append(f"a snapshot could not be taken: {failure.what}: {failure.how}")
+            self._unread.append(failure)
         elif failure is not None:
             raise failure
         return True

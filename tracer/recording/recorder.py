@@ -26,13 +26,14 @@ from tracer.recording.healing import Healing
 from tracer.recording.lists import open_lists
 from tracer.recording.merger import MAX_SPAN_NS, Merger
 from tracer.recording.observer import Observer
-from tracer.recording.retention import forget, outdated, reason_to_end
+from tracer.recording.retention import Growth, forget, outdated, reason_to_end
 from tracer.recording.settings import Settings
 from tracer.units import human_bytes
 from tracer.writer import TraceWriter
 
 SEGMENT_ROWS = 4_000_000
 CHECK_INTERVAL_NS = 500_000_000
+ROW_BYTES = 2  # encoded, at most; less where it is known better
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Recorder:
         self._merger = Merger(self._writer, settings.keep_ns // 8 if settings.keep_ns else MAX_SPAN_NS)
         self._drainer = Drainer(self._probes, self._blocks, self._encoder.put)
         self._healing = Healing(settings.resync_interval_ns)
+        self._growth = Growth()
         self._rows_closed = 0
         self._resyncs = 0
         self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
@@ -203,9 +205,20 @@ class Recorder:
         size = self._writer.size_bytes + self._encoder.open_bytes
         lost = self._probes.ring_full
         tell(Progress(self._drainer.events, lost, size, self._probes.fill, phase))
-        return reason_to_end(
-            self.settings, self._writer, self._encoder.open_bytes, self._writer.size_of_kind("frames")
-        )
+        self._growth.note(now_ns, self._drainer.events)
+        return reason_to_end(self.settings, self._writer, self._coming_bytes())
+
+    def _coming_bytes(self) -> int:
+        """What would still be written, were the recording to end now: what is not encoded yet, another
+        snapshot, and what comes while that is read.
+        """
+        stored = int(self._encoder.stored.sum())
+        last = self.manifest.snapshots[-1:]
+        rows = self._drainer.events - stored
+        rows += self._growth.rows_within(sum(2 * (shot.end_ns - shot.begin_ns) for shot in last))
+        row_bytes = self._writer.size_of_events / stored if stored else ROW_BYTES
+        frames = self._writer.size_of_kind("frames")
+        return self._encoder.open_bytes + int(rows * min(row_bytes, ROW_BYTES)) + 2 * frames
 
     def _close_segment(self, *, final: bool = False) -> None:
         self._drainer.flush()

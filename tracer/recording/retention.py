@@ -40,13 +40,30 @@ def forget(writer: "TraceWriter", manifest: Manifest, old: list[Snapshot]) -> Ma
     return kept
 
 
-def reason_to_end(
-    settings: Settings, writer: "TraceWriter", open_bytes: int, snapshot_bytes: int
-) -> str | None:
-    """max-size or disk when one of them is reached, with room to end in good order."""
-    size = writer.size_bytes + open_bytes + snapshot_bytes
-    if settings.max_bytes is not None and size >= settings.max_bytes:
+class Growth:
+    """How fast a trace grew at its fastest, and so what may come while its end snapshot is read."""
+
+    def __init__(self) -> None:
+        self._rows_per_ns = 0.0
+        self._last: tuple[int, int] | None = None
+
+    def note(self, now_ns: int, rows: int) -> None:
+        """So many rows came so far."""
+        if self._last is not None and now_ns > self._last[0]:
+            self._rows_per_ns = max(self._rows_per_ns, (rows - self._last[1]) / (now_ns - self._last[0]))
+        self._last = now_ns, rows
+
+    def rows_within(self, span_ns: int) -> int:
+        """Rows to be expected within so many ns."""
+        return int(self._rows_per_ns * span_ns)
+
+
+def reason_to_end(settings: Settings, writer: "TraceWriter", coming_bytes: int) -> str | None:
+    """max-size or disk when one of them is reached, with room to end in good order.
+
+    `coming_bytes`: what is still to be written, were it to end now.
+    """
+    if settings.max_bytes is not None and writer.size_bytes + coming_bytes >= settings.max_bytes:
         return "max-size"
-    if writer.folder.free_bytes() < settings.min_free_bytes + _END_SNAPSHOTS * snapshot_bytes:
-        return "disk"
-    return None
+    room = max(coming_bytes, _END_SNAPSHOTS * writer.size_of_kind("frames"))
+    return "disk" if writer.folder.free_bytes() < settings.min_free_bytes + room else None

@@ -1,0 +1,118 @@
+"""A recording that may run for ever stays within its bounds, and what it keeps is a whole trace."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from replay import validate
+from tests.live.running import WORKLOAD, answer, bounded, pagetide
+from tracer import Trace, open_trace
+from tracer.recording.merger import rank
+from tracer.writer import parts_of
+
+SECOND_NS = 1_000_000_000
+KEEP_NS = 3 * SECOND_NS
+
+
+@pytest.fixture(scope="module")
+def kept(live: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """Eight seconds of the workload, of which the last three are kept, in segments of 40 ms."""
+    path = tmp_path_factory.mktemp("kept") / "a.trace"
+    done = bounded(path, {"keep_ns": KEEP_NS, "segment_ns": SECOND_NS // 25}, *WORKLOAD, 8)
+    assert done.returncode == 0, done.stderr
+    return open_trace(path)
+
+
+def files(trace: Trace, kind: str) -> set[str]:
+    return {f"{kind}/{file.name}" for file in (trace.path / kind).iterdir()}
+
+
+def test_the_oldest_snapshot_kept_is_the_start(kept: Trace) -> None:
+    shots = kept.manifest.snapshots
+    assert kept.complete, kept.warnings
+    assert shots[0].name.startswith("resync-")
+    assert shots[-1].name == "end"
+    assert kept.start == shots[0]
+    # A quarter of what is kept is the time between snapshots; none older than needed is left.
+    assert shots[-1].end_ns - shots[0].end_ns >= KEEP_NS - SECOND_NS // 10
+    assert shots[-1].end_ns - shots[1].end_ns <= KEEP_NS + SECOND_NS // 10
+    assert files(kept, "frames") == {f"frames/{shot.name}.parquet" for shot in shots}
+
+
+def test_old_segments_are_gone_and_counted(kept: Trace) -> None:
+    stored = sum(probe.kept for probe in kept.manifest.probes)
+    assert kept.rows == stored - kept.manifest.discarded_events
+    assert 0 < kept.manifest.discarded_events < stored
+    assert kept.segments[0].last_ts_ns >= kept.manifest.snapshots[0].begin_ns
+    in_index = {part for segment in kept.segments for part in parts_of(segment)}
+    assert files(kept, "events") | files(kept, "samples") | files(kept, "counters") == in_index
+
+
+def test_what_is_kept_replays(kept: Trace) -> None:
+    answer(pagetide("info", kept.path, "--verify", "--json"))
+    told = answer(pagetide("replay", kept.path, "--policy", "upstream", "--json"))
+    assert told["fidelity"]["steps"] > 10_000
+    verdict = validate(kept)
+    print([(each.snapshot.name, each.counts, each.wrong_share) for each in verdict.comparisons])
+    assert len(verdict.comparisons) == len(kept.manifest.snapshots) - 1
+    assert all(each.wrong_share <= 0.01 for each in verdict.comparisons)
+
+
+def test_max_size_ends_a_recording_below_it(tmp_path: Path) -> None:
+    path, most = tmp_path / "a.trace", 2 << 20
+    flags = ["--max-size", "2MiB", "--layer", "both", "--segment", "200ms", "--json"]
+    told = answer(pagetide("record", path, *flags, "--", *WORKLOAD, 60))
+    trace = open_trace(path)
+    print(told["size_bytes"] / most)
+    assert trace.complete, trace.warnings
+    assert told["manifest"]["ended_by"] == trace.manifest.ended_by == "max-size"
+    assert most // 4 <= trace.size_bytes == told["size_bytes"] <= most
+    assert trace.manifest.snapshot("end") is not None
+
+
+@pytest.fixture(scope="module")
+def resynced(live: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """Four seconds of the workload with a snapshot each half second, in segments of 40 ms."""
+    path = tmp_path_factory.mktemp("resynced") / "a.trace"
+    flags = {"resync_ns": SECOND_NS // 2, "segment_ns": SECOND_NS // 25}
+    done = bounded(path, flags, *WORKLOAD, 4)
+    assert done.returncode == 0, done.stderr
+    return open_trace(path)
+
+
+def test_resync_takes_snapshots_on_the_way(resynced: Trace) -> None:
+    assert resynced.complete, resynced.warnings
+    names = [shot.name for shot in resynced.manifest.snapshots]
+    assert names == ["start", *(f"resync-{n}" for n in range(1, len(names) - 1)), "end"]
+    assert len(names) >= 4
+    told = answer(pagetide("validate", resynced.path, "--json"))
+    assert [shot["name"] for shot in told["snapshots"]] == names[1:]
+
+
+def test_many_short_segments_are_merged_in_order(resynced: Trace) -> None:
+    ranks = [rank(segment) for segment in resynced.segments]
+    print(ranks)
+    assert 8 in ranks
+    assert answer(pagetide("info", resynced.path, "--verify", "--json"))
+    assert all(
+        a.last_ts_ns <= b.first_ts_ns for a, b in zip(resynced.segments, resynced.segments[1:], strict=False)
+    )
+    ts_ns = resynced.events.select("ts_ns").collect()["ts_ns"]
+    assert ts_ns.is_sorted()
+    assert len(ts_ns) == resynced.rows
+    for segment in resynced.segments:
+        column = pl.read_parquet(resynced.path / segment.file, columns=["ts_ns"])["ts_ns"]
+        assert len(column) == segment.rows
+        assert (column[0], column[-1]) == (segment.first_ts_ns, segment.last_ts_ns)
+
+
+def test_samples_are_a_second_apart_through_all_merging(resynced: Trace) -> None:
+    samples = pl.from_arrow(resynced.samples)
+    assert isinstance(samples, pl.DataFrame)
+    zones = resynced.manifest.zones
+    seconds = samples.filter(pl.col("zone") == len(zones) - 1)["read_begin_ns"]
+    first_ns, last_ns = resynced.segments[0].first_ts_ns, resynced.segments[-1].last_ts_ns
+    assert abs(len(seconds) - (last_ns - first_ns) / SECOND_NS) <= 2
+    assert seconds.is_sorted()
+    assert seconds.diff().drop_nulls().max() <= 1.5 * SECOND_NS  # type: ignore[operator]

@@ -1,0 +1,36 @@
+"""What a recorder takes of the guest stays the same, however long and busy the recording."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+from tests.live.running import WORKLOAD, started, wait_for_start
+from tracer import open_trace
+
+SOAK = bool(os.environ.get("PAGETIDE_SOAK"))
+SECONDS = 600 if SOAK else 15
+MOST_BYTES = 250 << 20
+
+
+def resident_bytes(process: int) -> int:
+    found = re.search(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) << 10
+
+
+def test_its_memory_is_bounded_under_load(tmp_path: Path) -> None:
+    path, sizes = tmp_path / "a.trace", []
+    flags = ["--layer", "frame", "--duration", f"{SECONDS}s", "--segment", "1s"]
+    with started("record", path, *flags, "--", *WORKLOAD, SECONDS + 60) as recorder:
+        wait_for_start(path)
+        while recorder.poll() is None and len(sizes) < SECONDS:
+            sizes.append(resident_bytes(recorder.pid))
+            time.sleep(1)
+        _, err = recorder.communicate(timeout=60)
+    print(f"{open_trace(path).rows} events, MiB second by second:", [size >> 20 for size in sizes])
+    assert recorder.returncode == 0, err
+    assert open_trace(path).rows > 100_000 * SECONDS
+    assert max(sizes) <= MOST_BYTES
+    if SOAK:
+        assert max(sizes[-60:]) < 1.05 * max(sizes[30:90])
