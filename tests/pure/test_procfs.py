@@ -1,8 +1,23 @@
 import gzip
-from pathlib import Path
+import re
+import time
+from typing import Any
 
 import pytest
 
+from tests.pure.proc_texts import (
+    BUDDYINFO,
+    PAGETYPEINFO,
+    TIMER_LIST,
+    TWO_NODES,
+    VMSTAT,
+    WITH_CMA,
+    ZONEINFO,
+    ZONEINFO_6_1,
+    guest_files,
+    put,
+    with_cpus,
+)
 from tracer.faults import ExitCode, Fault
 from tracer.format import Zone
 from tracer.guest.procfs import (
@@ -10,6 +25,7 @@ from tracer.guest.procfs import (
     parse_buddyinfo,
     parse_pagetypeinfo,
     parse_timer_list,
+    parse_vmstat,
     parse_zoneinfo,
     pcp_orders,
     read_buddyinfo,
@@ -17,170 +33,10 @@ from tracer.guest.procfs import (
     read_hz,
     read_reporting,
     read_zones,
+    zone_counts,
 )
 
-# This machine, Linux 6.18, two zones shortened.
-ZONEINFO = """\
-Node 0, zone      DMA
-  per-node stats
-      nr_inactive_anon 29797
-      nr_slab_reclaimable 18434
-      nr_file_pages 117524
-  pages free     3840
-        boost    0
-        min      39
-        low      48
-        high     57
-        promo    66
-        spanned  4095
-        present  3998
-        managed  3840
-        cma      0
-        protection: (0, 3019, 6475, 6475, 6475)
-      nr_free_pages 3840
-      nr_free_cma  0
-  pagesets
-    cpu: 0
-              count:    0
-              high:     0
-              batch:    1
-              high_min: 24
-              high_max: 240
-  vm stats threshold: 4
-  node_unreclaimable:  0
-  start_pfn:           1
-Node 0, zone   Normal
-  pages free     689206
-        boost    512
-        min      8997
-        low      11246
-        high     13495
-        promo    15744
-        spanned  5505024
-        present  5505024
-        managed  884736
-        cma      0
-        protection: (0, 0, 0, 0, 0)
-      nr_free_pages 689206
-  pagesets
-    cpu: 0
-              count:    3790
-              high:     33154
-              batch:    63
-              high_min: 5623
-              high_max: 55296
-  vm stats threshold: 24
-  node_unreclaimable:  0
-  start_pfn:           1048576
-Node 0, zone  Movable
-  pages free     0
-        boost    0
-        min      32
-        low      32
-        high     32
-        spanned  0
-        present  0
-        managed  0
-        cma      0
-        protection: (0, 0, 0, 0, 0)
-"""
-
-# Two nodes, Linux 5.4: no boost, the second node has one zone, per-node stats come twice.
-TWO_NODES = """\
-Node 0, zone    DMA32
-  per-node stats
-      nr_inactive_anon 9
-  pages free     400000
-        min      500
-        low      625
-        high     750
-        spanned  1044480
-        present  782304
-        managed  765900
-        protection: (0, 0, 0, 0, 0)
-  pagesets
-    cpu: 0
-              count: 120
-              high:  378
-              batch: 63
-  vm stats threshold: 24
-  node_unreclaimable:  0
-  start_pfn:           4096
-Node 0, zone   Device
-  pages free     0
-        min      0
-        low      0
-        high     0
-        spanned  0
-        present  0
-        managed  0
-        protection: (0, 0, 0, 0, 0)
-Node 1, zone   Normal
-  per-node stats
-      nr_inactive_anon 7
-  pages free     900000
-        min      1100
-        low      1375
-        high     1650
-        spanned  1048576
-        present  1048576
-        managed  1031000
-        protection: (0, 0, 0, 0, 0)
-  node_unreclaimable:  0
-  start_pfn:           1048576
-"""
-
-BUDDYINFO = """\
-Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      3 
-Node 0, zone   Normal     85    368    253    180   1986   1423    995    713    316    156    286 
-"""  # noqa: W291 - the kernel ends its lines so
-
-PAGETYPEINFO = """\
-Page block order: 9
-Pages per block:  512
-
-Free pages count per migrate type at order       0      1      2      3      4      5      6      7
-Node    0, zone      DMA, type    Unmovable      0      0      0      0      0      0      0      0
-Node    0, zone      DMA, type      Movable      0      0      0      0      0      0      0      0
-
-Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic      Isolate 
-Node 0, zone      DMA            1            7            0            0            0 
-"""  # noqa: W291 - as above
-
-WITH_CMA = """\
-Page block order: 13
-Pages per block:  8192
-
-Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic          CMA      Isolate 
-Node 0, zone      DMA            1            7            0            0            8            0 
-"""  # noqa: W291 - as above
-
-TIMER_LIST = """\
-Timer List Version: v0.10
-HRTIMER_MAX_CLOCK_BASES: 8
-now at 5210376573687 nsecs
-
-cpu: 0
-active timers:
- #0: <000000007b27b217>, tick_nohz_handler, S:01
- # expires at 5210378000000-5210378000000 nsecs [in 1426313 to 1426313 nsecs]
-  .idle_jiffies   : 4296194868
-  .last_jiffies   : 4296194890
-jiffies: 4296194890
-cpu: 1
-  .idle_jiffies   : 4296194886
-jiffies: 4296194893
-"""
-
 FIRST_JIFFY = 1 << 32  # minus 300 s
-
-
-def put(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 def test_zones_are_read_with_the_zones_own_high_and_not_the_pagesets():
@@ -213,11 +69,91 @@ def test_two_nodes_of_an_old_kernel_without_boost():
 
 def test_a_zone_whose_memory_is_cma_counts_as_any(tmp_path):
     text = ZONEINFO.replace("cma      0", "cma      16384").replace("nr_free_cma  0", "nr_free_cma  9000")
-    assert read_zones(put(tmp_path, {"zoneinfo": text})) == parse_zoneinfo(ZONEINFO)
+    with guest_files(tmp_path, zoneinfo=text) as files:
+        assert read_zones(files) == parse_zoneinfo(ZONEINFO)
+
+
+def test_a_boost_is_known_before_promo_was():
+    (zone,) = parse_zoneinfo(ZONEINFO_6_1)
+    assert zone == Zone(0, "DMA32", 4096, 520160, 520160, 499402, 412345, 11264, 14080, 16896, 0)
+
+
+def test_a_line_that_a_later_kernel_adds_changes_nothing():
+    later = ZONEINFO.replace("        spanned", "        demote   7\n        spanned")
+    assert parse_zoneinfo(later) == parse_zoneinfo(ZONEINFO)
 
 
 def test_no_zones_in_an_empty_text():
     assert parse_zoneinfo("") == []
+
+
+@pytest.mark.parametrize("name", ["free", "min", "low", "high", "spanned", "present", "managed"])
+def test_a_zone_without_a_count_that_all_kernels_show_is_a_fault_of_the_machine(name):
+    text = "".join(line for line in ZONEINFO.splitlines(keepends=True) if f" {name} " not in line)
+    with pytest.raises(Fault) as caught:
+        parse_zoneinfo(text)
+    assert caught.value.code == ExitCode.ENVIRONMENT
+    assert re.search(r"no \w+ count of zone DMA", caught.value.what)
+
+
+@pytest.mark.parametrize("name", ["zoneinfo", "buddyinfo"])
+@pytest.mark.parametrize("text", ["", "nothing known\n"])
+def test_a_guest_without_zones_is_a_fault_of_the_machine(tmp_path, name, text):
+    reader = {"zoneinfo": read_zones, "buddyinfo": read_buddyinfo}[name]
+    with guest_files(tmp_path, **{name: text}) as files, pytest.raises(Fault) as caught:
+        reader(files)
+    assert caught.value.code == ExitCode.ENVIRONMENT
+    assert f"/proc/{name} has no zone" in caught.value.what
+
+
+def test_frames_on_per_cpu_lists_are_summed_over_the_cpus():
+    assert zone_counts(ZONEINFO_6_1)[0, "DMA32"]["pcp"] == 371 + 1200
+    assert zone_counts(TWO_NODES)[0, "DMA32"]["pcp"] == 120
+    many = zone_counts(with_cpus(ZONEINFO, 64, 100))
+    assert (many[0, "DMA"]["pcp"], many[0, "Normal"]["pcp"]) == (6400, 6400)
+    assert "pcp" not in many[0, "Movable"]
+
+
+def test_a_zones_own_counts_do_not_depend_on_the_number_of_cpus():
+    assert parse_zoneinfo(with_cpus(ZONEINFO, 256, 7)) == parse_zoneinfo(ZONEINFO)
+
+
+def test_zones_of_512_cpus_are_parsed_in_a_few_milliseconds():
+    text = with_cpus(ZONEINFO, 512, 7)
+    assert len(text) > 180_000
+    taken = []
+    for _ in range(5):
+        begin = time.thread_time()
+        zone_counts(text)
+        taken.append(time.thread_time() - begin)
+    assert min(taken) < 0.02
+
+
+def test_counters_of_vmstat_are_found_by_name():
+    assert parse_vmstat(VMSTAT, ["nr_file_pages", "compact_stall", "unheard_of"]) == {
+        "nr_file_pages": 117524,
+        "compact_stall": 5,
+    }
+
+
+def test_an_empty_vmstat_has_no_counters():
+    assert parse_vmstat("", ["nr_file_pages"]) == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("nr_file_pages 117524", "nr_file_pages 117524 kB"),
+        ("nr_file_pages 117524", "nr_file_pages"),
+        ("nr_file_pages 117524", "nr_file_pages many"),
+        ("nr_file_pages 117524", "nr_file_pages -1"),
+        ("nr_file_pages 117524", f"nr_file_pages {10**19}"),
+    ],
+)
+def test_a_vmstat_of_another_form_is_a_fault_of_the_machine(damage):
+    with pytest.raises(Fault) as caught:
+        parse_vmstat(VMSTAT.replace(*damage), ["nr_file_pages"])
+    assert caught.value.code == ExitCode.ENVIRONMENT
 
 
 def test_buddyinfo_keeps_zones_orders_and_the_instants_of_the_read():
@@ -238,7 +174,8 @@ def test_buddyinfo_of_two_nodes():
 
 
 def test_reading_buddyinfo_brackets_the_read(tmp_path):
-    (info, _) = read_buddyinfo(put(tmp_path, {"buddyinfo": BUDDYINFO}))
+    with guest_files(tmp_path) as files:
+        (info, _) = read_buddyinfo(files)
     assert 0 < info.read_begin_ns <= info.read_end_ns
 
 
@@ -329,32 +266,27 @@ def test_the_huge_page_order_follows_the_page_size(tmp_path):
     assert pcp_orders(65536, put(tmp_path, SYSCTL), put(tmp_path / "sys", huge))[-1] == 13
 
 
-def machine(tmp_path: Path, **without: bool) -> tuple[Path, Path]:
-    files = {
-        "buddyinfo": BUDDYINFO,
-        "pagetypeinfo": PAGETYPEINFO,
-        "timer_list": TIMER_LIST,
-        **SYSCTL,
-    }
-    proc = put(tmp_path / "proc", {name: text for name, text in files.items() if name not in without})
-    return proc, put(tmp_path / "sys", THP)
+def described(tmp_path, **texts) -> Any:
+    with guest_files(put(tmp_path / "proc", SYSCTL), **texts) as files:
+        return read_guest(files, put(tmp_path / "sys", THP))
 
 
 def test_a_guest_is_described_from_proc_and_sys(tmp_path):
-    guest = read_guest(*machine(tmp_path))
+    guest = described(tmp_path)
     assert (guest.max_order, guest.pageblock_order, guest.thp_mode) == (10, 9, "madvise")
     assert (guest.jiffies, guest.jiffies_monotonic_ns) == (4296194893, 5210376573687)
     assert guest.migratetypes[1] == "Movable"
+    assert guest.pcp_orders == [0, 1, 2, 3, 9]
 
 
 def test_a_guest_without_a_timer_list_has_no_jiffies(tmp_path):
-    guest = read_guest(*machine(tmp_path, timer_list=False))
+    guest = described(tmp_path, timer_list=None)
     assert (guest.jiffies, guest.jiffies_monotonic_ns) == (None, None)
 
 
-def test_a_pagetypeinfo_that_cannot_be_read_is_a_fault_of_the_machine(tmp_path):
+def test_a_pagetypeinfo_that_says_nothing_is_a_fault_of_the_machine(tmp_path):
     with pytest.raises(Fault) as caught:
-        read_guest(*machine(tmp_path, pagetypeinfo=False))
+        described(tmp_path, pagetypeinfo="")
     assert caught.value.code == ExitCode.ENVIRONMENT
 
 

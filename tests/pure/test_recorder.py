@@ -1,5 +1,6 @@
 """A whole recording with probes and a guest made up: what is kept when something goes wrong."""
 
+import contextlib
 import errno
 import json
 import sys
@@ -58,7 +59,7 @@ class Probes:
         self.alive.remove(self)
 
 
-def taken(name, _pageblock_order) -> Any:
+def taken(name, _files, _pageblock_order) -> Any:
     now_ns = time.monotonic_ns()
     return small_traces.snapshot(name, now_ns, now_ns + 1), small_traces.frame_runs(now_ns)
 
@@ -67,8 +68,9 @@ def taken(name, _pageblock_order) -> Any:
 def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "ensure_recordable", lambda: None)
     monkeypatch.setattr(recorder, "KernelProbes", Probes)
-    monkeypatch.setattr(recorder, "read_guest", lambda: small_traces.GUEST)
-    monkeypatch.setattr(recorder, "read_zones", lambda: small_traces.ZONES)
+    monkeypatch.setattr(recorder, "GuestFiles", contextlib.ExitStack)
+    monkeypatch.setattr(recorder, "read_guest", lambda _files: small_traces.GUEST)
+    monkeypatch.setattr(recorder, "read_zones", lambda _files: small_traces.ZONES)
     monkeypatch.setattr("tracer.guest.snapshot.take", taken)
     monkeypatch.setattr(Probes, "alive", [])
 

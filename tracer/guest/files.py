@@ -56,7 +56,7 @@ class GuestFiles:
             undo.pop_all()
 
     def _open(self, name: str) -> None:
-        self._descriptors[name] = os.open(self.proc / name, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors[name] = os.open(self.proc / name, os.O_RDONLY)
 
     def _fault(self, name: str, error: OSError) -> Fault:
         return environment(
