@@ -67,9 +67,11 @@ def finished(command) -> Any:
 
 
 def says_its_pid(folder, code) -> tuple[str, Path]:
+    """Code that writes its pid into the file, whole, before it goes on with `code`."""
     file = folder / "pid"
-    return f"import os; open({str(file)!r} + '~', 'w').write(str(os.getpid())); " \
-           f"os.rename({str(file)!r} + '~', {str(file)!r}); {code}", file  # fmt: skip
+    new = str(file) + "~"
+    write = f"open({new!r}, 'w').write(str(os.getpid())); os.rename({new!r}, {str(file)!r})"
+    return f"import os; {write}; {code}", file
 
 
 def pid_in(file) -> int:

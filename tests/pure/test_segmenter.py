@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tracer.recording.segmenter import HOLD_BACK_NS, Segmenter, in_time_order
 
 from tests.pure import small_traces
 from tracer import open_trace
 from tracer.format import Op, Probe
-from tracer.recording.segmenter import HOLD_BACK_NS, Segmenter, in_time_order
 
 MS = 1_000_000
 SECOND = 1000 * MS
