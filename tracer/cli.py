@@ -143,10 +143,12 @@ def _record(
     from tracer.recording.command import StopSignals
     from tracer.recording.recorder import Recorder, disk_too_full
 
-    with StopSignals() as signals, _status_line() as tell:
+    with StopSignals() as signals:
         recorder = Recorder(out, settings, command_line)
         warn(f"recording {out}: {recorder.cost}")
-        manifest = recorder.run(traced, signals, tell)
+        # Only now: the line has a thread of its own, which would keep the privileges just given up.
+        with _status_line() as tell:
+            manifest = recorder.run(traced, signals, tell)
     _tell_recorded(out, manifest, as_json=as_json)
     if traced is not None and traced.exit_status:
         warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
