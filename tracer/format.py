@@ -292,6 +292,12 @@ class Segment:
     samples: Part | None = None
     counters: Part | None = None
 
+    @property
+    def parts(self) -> list[Part]:
+        """All its files, that of the events first."""
+        events = Part(self.file, self.rows, self.size_bytes, self.checksum)
+        return [part for part in (events, self.samples, self.counters) if part]
+
 
 def check_values(manifest: Manifest) -> None:
     """Refuse a guest that cannot be.

@@ -1,6 +1,8 @@
 """The words of `pagetide record` as settings: parsed, checked, and what of them may be shared."""
 
+import mmap
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -58,21 +60,21 @@ def settings_of(asked: Asked, *, force: bool) -> Settings:
         flag = "with-pid" if asked.with_pid else "with-gfp"
         raise _refused(flag, "", "the buddy layer's events have no owner", "add --layer frame or both")
     return Settings(
-        duration_ns=None if asked.duration is None else duration_ns(asked.duration),
+        duration_ns=None if asked.duration is None else _quantity("duration", asked.duration, duration_ns),
         segment_ns=_at_least("segment", asked.segment, MIN_SEGMENT_NS, "each segment is a file", "100ms"),
         ring_bytes=_ring_bytes(asked.ring),
         layer=asked.layer,
         filters=_filters(asked),
         with_pid=asked.with_pid,
         with_gfp=asked.with_gfp,
-        resync_ns=_at_least("resync", asked.resync, MIN_RESYNC_NS, "it reads all of memory", "5s")
-        if asked.resync
-        else None,
-        keep_ns=_at_least("keep", asked.keep, MIN_KEEP_NS, "it needs a snapshot each quarter", "40s")
-        if asked.keep
-        else None,
-        max_bytes=None if asked.max_size is None else size_bytes(asked.max_size),
-        min_free_bytes=size_bytes(asked.min_free),
+        resync_ns=None
+        if asked.resync is None
+        else _at_least("resync", asked.resync, MIN_RESYNC_NS, "it reads all of memory", "5s"),
+        keep_ns=None
+        if asked.keep is None
+        else _at_least("keep", asked.keep, MIN_KEEP_NS, "it needs a snapshot each quarter", "40s"),
+        max_bytes=None if asked.max_size is None else _quantity("max-size", asked.max_size, size_bytes),
+        min_free_bytes=_quantity("min-free", asked.min_free, size_bytes),
         file_mode=_file_mode(asked.mode),
         force=force,
     )
@@ -82,16 +84,24 @@ def _refused(option: str, text: str, how: str, fix: str) -> Fault:
     return Fault(f"--{option} {text} is not possible".replace("  ", " "), how, fix)
 
 
+def _quantity(option: str, text: str, parse: Callable[[str], int]) -> int:
+    """A duration or a size; what is wrong with it names the option."""
+    try:
+        return parse(text)
+    except Fault as fault:
+        raise Fault(f"--{option}: {fault.what}", fault.how, fault.fix) from fault
+
+
 def _at_least(option: str, text: str, least_ns: int, how: str, least: str) -> int:
-    value = duration_ns(text)
+    value = _quantity(option, text, duration_ns)
     if value < least_ns:
         raise Fault(f"--{option} {text} is too short", how, f"{least} or more")
     return value
 
 
 def _ring_bytes(text: str) -> int:
-    value = size_bytes(text)
-    if not 4096 <= value <= 1 << 30 or value & (value - 1):
+    value = _quantity("ring", text, size_bytes)
+    if not mmap.PAGESIZE <= value <= 1 << 30 or value & (value - 1):
         how = "a BPF ring is a power of two, from one page to 1GiB"
         raise _refused("ring", text, how, "64MiB is a good size")
     return value
@@ -107,20 +117,31 @@ def _filters(asked: Asked) -> Filters | None:
     if asked.orders is None and asked.zones is None and asked.pfns is None:
         return None
     return Filters(
-        orders=_span("orders", asked.orders, MAX_ORDER_LIMIT) if asked.orders else None,
-        pfns=_span("pfns", asked.pfns, 1 << PFN_BITS) if asked.pfns else None,
-        zones=asked.zones.split(",") if asked.zones else None,
+        orders=None if asked.orders is None else _span("orders", asked.orders, MAX_ORDER_LIMIT),
+        pfns=None if asked.pfns is None else _span("pfns", asked.pfns, 1 << PFN_BITS),
+        zones=None if asked.zones is None else _names("zones", asked.zones),
     )
+
+
+def _names(option: str, text: str) -> list[str]:
+    names = text.split(",")
+    if not all(re.fullmatch(r"\w+", name) for name in names):
+        raise _refused(option, text, "it is not NAME or NAME,NAME", f"--{option} Normal,DMA32")
+    return names
 
 
 def _span(option: str, text: str, most: int) -> list[int]:
     """`A-B` or `A`, decimal or 0x: orders include B, of pfns B is the first one not kept."""
-    number = r"(0[xX][0-9a-fA-F]+|\d+)"
+    number = r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
     match = re.fullmatch(rf"{number}(?:-{number})?", text)
     if match is None:
         raise _refused(option, text, "it is not FIRST-LAST", f"--{option} 9-10")
-    first = int(match[1], 0)
-    last = int(match[2], 0) if match[2] else first + (option == "pfns")
+    first = _whole(match[1])
+    last = _whole(match[2]) if match[2] else first + (option == "pfns")
     if first > last or last > most or (option == "pfns" and first == last):
         raise _refused(option, text, f"it must rise and stay below {most}", f"--{option} 9-10")
     return [first, last]
+
+
+def _whole(text: str) -> int:
+    return int(text, 16) if text[:2] in {"0x", "0X"} else int(text)

@@ -137,7 +137,8 @@ class Trace:
 
     def _missing(self) -> Iterator[str]:
         for segment in self.segments:
-            self._check_file(segment)
+            for part in segment.parts:
+                self._check_file(part)
         kept = sum(probe.kept for probe in self.manifest.probes) - self.manifest.discarded_events
         if self.manifest.status == "complete" and self.rows != kept:
             yield f"{SEGMENTS} lists {self.rows} events, {kept} were recorded: lines of it are gone"
@@ -147,18 +148,18 @@ class Trace:
         if self.manifest.late_events:
             yield f"{self.manifest.late_events} events were stored out of time order"
 
-    def _check_file(self, segment: Segment) -> None:
-        path = self._inside(segment.file)
+    def _check_file(self, part: Part) -> None:
+        path = self._inside(part.file)
         try:
             size = path.stat().st_size
         except OSError as error:
             raise Fault(
-                f"the trace {self.path} lacks {segment.file}", f"{error.strerror}", _RECORD_AGAIN
+                f"the trace {self.path} lacks {part.file}", f"{error.strerror}", _RECORD_AGAIN
             ) from error
-        if size != segment.size_bytes:
+        if size != part.size_bytes:
             raise Fault(
-                f"the trace {self.path} is truncated or changed at {segment.file}",
-                f"it has {size} bytes, its index says {segment.size_bytes}",
+                f"the trace {self.path} is truncated or changed at {part.file}",
+                f"it has {size} bytes, its index says {part.size_bytes}",
                 _RECORD_AGAIN,
             )
 
@@ -319,18 +320,19 @@ class Trace:
                 yield batch
 
     def verify(self) -> None:
-        """Compare every segment with its checksum.
+        """Compare every file of the segments with its checksum, and read every snapshot, whose pages
+        carry their own.
 
         Raises:
             Fault: naming the first file that differs.
         """
-        for segment in self.segments:
-            if checksum(self._inside(segment.file)) != segment.checksum:
-                raise Fault(
-                    f"the trace {self.path} is damaged at {segment.file}",
-                    "the file does not match its checksum",
-                    _RECORD_AGAIN,
-                )
+        for part in (part for segment in self.segments for part in segment.parts):
+            path = self._inside(part.file)
+            if self._checked(lambda path=path: checksum(path), path) != part.checksum:
+                raise self._damaged(path, "the file does not match its checksum")
+        for shot in self.manifest.snapshots:
+            self.frames(shot.name)
+            self.lists(shot.name)
 
     def _checked(self, read: Any, path: Path) -> Any:  # noqa: ANN401
         """What `read()` returns, or a fault naming the file."""

@@ -23,7 +23,7 @@ SIZES_BYTES = {
     "MB": 10**6,
     "GB": 10**9,
 }
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+_QUANTITY = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
 def _parse(text: str, units: dict[str, int], kind: str, example: str) -> int:

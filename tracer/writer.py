@@ -176,8 +176,8 @@ class TraceWriter:
             os.close(self._index)
             self._index = self._open_index()
             self.segments = segments
-        kept = {part for segment in new for part in parts_of(segment)}
-        self.remove_parts({part for segment in old for part in parts_of(segment)} - kept)
+        kept = {part.file for segment in new for part in segment.parts}
+        self.remove_parts({part.file for segment in old for part in segment.parts} - kept)
 
     def _append(self, line: bytes) -> None:
         """Add a whole line to the index, or none of it."""
@@ -194,7 +194,7 @@ class TraceWriter:
     def size_bytes(self) -> int:
         """Bytes on disk so far, without what is still being written."""
         with self._lock:
-            listed = {part.file: part.size_bytes for segment in self.segments for part in files_of(segment)}
+            listed = {part.file: part.size_bytes for segment in self.segments for part in segment.parts}
             own = self._manifest_bytes + os.fstat(self._index).st_size
             return own + sum((self._part_sizes | listed).values())
 
@@ -238,17 +238,6 @@ def segment_of(
     return Segment(
         part.file, part.rows, *span_ns, part.size_bytes, part.checksum, probes, losses, samples, counters
     )
-
-
-def files_of(segment: Segment) -> list[Part]:
-    """All files of a segment."""
-    events = Part(segment.file, segment.rows, segment.size_bytes, segment.checksum)
-    return [part for part in (events, segment.samples, segment.counters) if part]
-
-
-def parts_of(segment: Segment) -> list[str]:
-    """Names of all files of a segment."""
-    return [part.file for part in files_of(segment)]
 
 
 def index_line(segment: Segment) -> bytes:

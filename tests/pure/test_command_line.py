@@ -295,7 +295,7 @@ import tracer.probes.tracefs as tracefs, tracer.probes.kernel as kernel, tracer.
 import types
 tracefs.subprocess = types.SimpleNamespace(run=lambda *_, **__: None)
 kernel.ensure_mounted = lambda: True
-kernel.available = lambda probes=kernel.BUDDY_LAYER: list(probes)
+kernel.points.available = lambda points, *_: list(points)
 kernel.source = lambda *_: ""
 class BPF:
     def __init__(self, text):
@@ -305,7 +305,7 @@ import tracer.doctor as doctor
 ensure_recordable = doctor.ensure_recordable
 doctor.ensure_recordable = lambda: None
 """
-NO_TRACEPOINTS = FAKES + "kernel.available = lambda probes=(): []\n"
+NO_TRACEPOINTS = FAKES + "kernel.points.available = lambda points, *_: []\n"
 NO_BCC = (
     FAKES
     + """

@@ -8,7 +8,7 @@ from tracer import doctor
 from tracer.doctor import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Check
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import Reporting
-from tracer.probes.program import BUDDY_LAYER
+from tracer.probes.points import TRACEPOINTS
 
 ALL = (1 << 41) - 1
 
@@ -80,24 +80,24 @@ def test_no_tracefs_is_told_with_the_mount_command(monkeypatch):
 
 def tracepoints(monkeypatch, have) -> Any:
     monkeypatch.setattr(doctor, "is_mounted", lambda: True)
-    monkeypatch.setattr(doctor, "available", lambda: list(have))
+    monkeypatch.setattr("tracer.probes.points.available", lambda _points, *_: list(have))
     return doctor._tracepoints()
 
 
 def test_all_tracepoints_are_ok(monkeypatch):
-    assert tracepoints(monkeypatch, BUDDY_LAYER) == Check("tracepoints", "ok", "6 of 6")
+    assert tracepoints(monkeypatch, TRACEPOINTS) == Check("tracepoints", "ok", "7 of 7")
 
 
 def test_a_missing_optional_tracepoint_is_ok_and_named(monkeypatch):
-    check = tracepoints(monkeypatch, BUDDY_LAYER[:-1])
+    check = tracepoints(monkeypatch, TRACEPOINTS[:-1])
     assert check.state == "ok"
     assert "without compaction:mm_compaction_fast_isolate_freepages" in check.how
 
 
 def test_a_missing_required_tracepoint_is_missing(monkeypatch):
-    check = tracepoints(monkeypatch, BUDDY_LAYER[1:])
+    check = tracepoints(monkeypatch, TRACEPOINTS[1:])
     assert check.state == "missing"
-    assert "kmem:mm_page_alloc_zone_locked" in check.how
+    assert check.how == "tracefs has no kmem:mm_page_alloc_zone_locked"
 
 
 def test_a_good_machine_is_ready_and_the_programs_are_really_loaded(good):
@@ -125,7 +125,7 @@ def test_a_recording_is_refused_for_the_first_thing_missing(good):
 
 
 def test_programs_that_the_kernel_refuses_are_missing(monkeypatch):
-    def refuse(_ring_bytes) -> Any:
+    def refuse(_wanted) -> Any:
         raise environment("refused", "Operation not permitted", "look for lockdown")
 
     monkeypatch.setattr(doctor, "KernelProbes", refuse)
@@ -136,12 +136,12 @@ def test_the_doctor_closes_what_it_loads(monkeypatch):
     closed = []
 
     class Probes:
-        def __init__(self, _ring_bytes) -> None:
-            self.close = lambda: closed.append(True)
+        def __init__(self, wanted) -> None:
+            self.close = lambda: closed.append(wanted.layer)
 
     monkeypatch.setattr(doctor, "KernelProbes", Probes)
     assert doctor._load().state == "ok"
-    assert closed == [True]
+    assert closed == ["both"]  # every program was tried
 
 
 @pytest.mark.parametrize(("active", "word"), [(True, "active"), (False, "not active"), (None, "unknown")])

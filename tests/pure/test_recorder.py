@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import sys
+import threading
 import time
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 
 from replay.main import run
 from tests.pure import small_traces
-from tracer import open_trace
+from tracer import cli, open_trace
 from tracer.faults import ExitCode, Fault, environment
-from tracer.format import Op, Probe
+from tracer.format import Filters, Op, Probe
+from tracer.probes.kernel import Wanted
 from tracer.recording import recorder
 from tracer.recording.command import StopSignals
-from tracer.recording.recorder import Recorder, Settings
+from tracer.recording.privileges import Invoker
+from tracer.recording.recorder import Recorder
+from tracer.recording.settings import Settings
 from tracer.writer import TraceWriter
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
@@ -30,21 +34,29 @@ class Probes:
     lost = 0
     alive: "list[Probes]" = []  # noqa: RUF012 - looked at by the tests
 
-    def __init__(self, _ring_bytes) -> None:
-        self.ring = self
-        self.fill = 0.0
-        self.hits = self.waiting = 0
+    def __init__(self, wanted) -> None:
+        self.wanted, self.fill, self.ring_full = wanted, 0.0, 0
+        self.hits = self.left = 0
         self.attached = True
         self.alive.append(self)
 
-    def drain(self) -> Any:
-        now_ns = time.monotonic_ns()
-        count, self.waiting = self.waiting, 0
+    @property
+    def waiting(self) -> int:
+        return self.left + 10 * self.attached
+
+    def drain_into(self, out) -> int:
         if self.attached:
             self.hits += 10
-            count += 10
-        rows = [[now_ns + k, 4096 + k | Op.ZONE_LOCKED << 56, 0] for k in range(count)]
-        return np.array(rows, np.uint64).reshape(-1, 3)
+            self.ring_full = self.lost
+        count = min(self.waiting, len(out))
+        assert count == self.waiting, "blocks are far larger"
+        self.left = 0
+        now_ns = time.monotonic_ns()
+        out[:count] = [[now_ns + k, 4096 + k | Op.ZONE_LOCKED << 56, 0] for k in range(count)]
+        return count
+
+    def counted(self) -> Any:
+        return np.array([[[self.hits + self.lost, self.lost, 0], [0, 0, 0]]])
 
     def counters(self) -> Any:
         hits = self.hits + self.lost
@@ -53,15 +65,20 @@ class Probes:
     def detach(self) -> None:
         self.attached = False
         self.hits += 5
-        self.waiting = 5
+        self.left = 5
 
     def close(self) -> None:
         self.alive.remove(self)
 
 
-def taken(name, _files, _pageblock_order) -> Any:
+def taken(name, _files, _pageblock_order, _filters) -> Any:
     now_ns = time.monotonic_ns()
     return small_traces.snapshot(name, now_ns, now_ns + 1), small_traces.frame_runs(now_ns)
+
+
+def sampled(_files, zones, lost) -> Any:
+    now_ns = time.monotonic_ns()
+    return [(now_ns, now_ns + 1, index, [1] * 11, *range(14), lost) for index in range(len(zones))]
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +89,17 @@ def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "read_guest", lambda _files: small_traces.GUEST)
     monkeypatch.setattr(recorder, "read_zones", lambda _files: small_traces.ZONES)
     monkeypatch.setattr("tracer.guest.snapshot.take", taken)
+    monkeypatch.setattr("tracer.guest.samples.take", sampled)
     monkeypatch.setattr(Probes, "alive", [])
+    # This process goes on after the recording: it must keep its privileges and its priority.
+    monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: None)
+    monkeypatch.setattr("tracer.recording.privileges.invoker", lambda: None)
+    monkeypatch.setattr("tracer.recording.priority.raise_drain", lambda: True)
+    monkeypatch.delenv("NUMPY_MADVISE_HUGEPAGE", raising=False)
 
 
-def settings(duration_s=0.3) -> Any:
-    return Settings(duration_ns=int(duration_s * 1e9), segment_ns=50_000_000)
+def settings(duration_s=0.3, **over) -> Any:
+    return Settings(duration_ns=int(duration_s * 1e9), segment_ns=50_000_000, **over)
 
 
 def record(path, **over) -> Any:
@@ -87,11 +110,11 @@ def broken_after(monkeypatch, name, good_calls) -> None:
     """The n-th and all later calls of a writer's method find the disk full."""
     really, calls = getattr(TraceWriter, name), []
 
-    def call(self, *args) -> Any:
+    def call(self, *args, **more) -> Any:
         calls.append(1)
         if len(calls) > good_calls:
             raise NO_SPACE
-        return really(self, *args)
+        return really(self, *args, **more)
 
     monkeypatch.setattr(TraceWriter, name, call)
 
@@ -137,7 +160,7 @@ def test_the_duration_ends_the_command_and_that_is_no_failure(tmp_path):
 
 
 def test_a_disk_that_fills_up_ends_the_recording_with_all_that_fitted(tmp_path, monkeypatch):
-    broken_after(monkeypatch, "write_segment", 2)
+    broken_after(monkeypatch, "append_segment", 2)
     with pytest.raises(Fault) as caught:
         record(tmp_path / "a.trace", duration_s=20)
     assert caught.value.code == ExitCode.ENVIRONMENT
@@ -199,3 +222,183 @@ def test_an_output_that_exists_is_refused_before_the_machine_is_looked_at(tmp_pa
     with pytest.raises(Fault) as caught:
         record(path)
     assert caught.value.code == ExitCode.USAGE
+
+
+# What the new recorder adds
+
+
+def resyncs(trace) -> Any:
+    return [shot.name for shot in trace.resyncs]
+
+
+def test_samples_and_counters_are_in_the_trace(tmp_path):
+    record(tmp_path / "a.trace", duration_s=0.2)
+    trace = open_trace(tmp_path / "a.trace")
+    assert trace.samples.num_rows == 2  # one at the start, one at the end
+    assert trace.counters.num_rows >= 1
+    assert trace.counters["hits"].to_pylist()[-1] <= trace.manifest.probes[0].hits
+    trace.verify()
+
+
+def test_a_loss_is_located_and_healed_by_a_resync(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer.recording.healing.LOSS_QUIET_NS", 50_000_000)
+    monkeypatch.setattr(Probes, "lost", 7)
+    before_ns = time.monotonic_ns()
+    record(tmp_path / "a.trace", duration_s=0.5)
+    trace = open_trace(tmp_path / "a.trace")
+    (loss,) = trace.losses
+    assert loss.events == 7
+    assert before_ns < loss.begin_ns <= loss.end_ns < time.monotonic_ns()
+    assert resyncs(trace) == ["resync-1"]
+
+
+def test_resyncs_come_each_interval(tmp_path):
+    manifest = record(tmp_path / "a.trace", duration_s=0.6, resync_ns=100_000_000)
+    trace = open_trace(tmp_path / "a.trace")
+    assert 3 <= len(resyncs(trace)) <= 6
+    assert resyncs(trace) == [f"resync-{k + 1}" for k in range(len(resyncs(trace)))]
+    assert manifest.snapshots[-1].name == "end"
+    trace.verify()
+
+
+def test_a_resync_that_cannot_be_read_is_noted_and_the_recording_goes_on(tmp_path, monkeypatch):
+    def no_resync(name, *args) -> Any:
+        if name.startswith("resync"):
+            raise environment("kpageflags cannot be read", "EIO", "no")
+        return taken(name, *args)
+
+    monkeypatch.setattr("tracer.guest.snapshot.take", no_resync)
+    manifest = record(tmp_path / "a.trace", duration_s=0.4, resync_ns=100_000_000)
+    assert manifest.status == "complete"
+    assert [shot.name for shot in manifest.snapshots] == ["start", "end"]
+    assert "a snapshot could not be taken: kpageflags cannot be read: EIO" in manifest.notes
+
+
+def test_what_is_old_is_forgotten_and_the_rest_adds_up(tmp_path):
+    path = tmp_path / "a.trace"
+    manifest = record(path, duration_s=1.2, keep_ns=400_000_000)
+    trace = open_trace(path)
+    assert trace.complete, trace.warnings
+    assert manifest.discarded_events > 0
+    assert trace.rows == manifest.probes[0].kept - manifest.discarded_events
+    assert trace.start is not None and trace.start.name.startswith("resync-")
+    assert trace.segments[0].last_ts_ns >= trace.start.begin_ns
+    assert {f"{shot.name}.parquet" for shot in manifest.snapshots} == {
+        file.name for file in (path / "frames").iterdir()
+    }
+    trace.verify()
+
+
+def test_forgetting_does_not_wait_for_a_merge(tmp_path, monkeypatch):
+    from tracer.recording.merger import Merger
+
+    def slow(self) -> bool:
+        with self.exclusive:
+            self._stop.wait(30)
+        return False
+
+    monkeypatch.setattr(Merger, "_merge_once", slow)
+    begun = time.monotonic()
+    manifest = record(tmp_path / "a.trace", duration_s=0.8, keep_ns=200_000_000)
+    assert time.monotonic() - begun < 10
+    assert (manifest.status, manifest.discarded_events) == ("complete", 0)
+
+
+def test_a_recording_ends_before_it_is_larger_than_asked_for(tmp_path):
+    path = tmp_path / "a.trace"
+    manifest = record(path, duration_s=30, max_bytes=30_000)
+    assert (manifest.status, manifest.ended_by) == ("complete", "max-size")
+    assert [shot.name for shot in manifest.snapshots] == ["start", "end"]
+
+
+def test_a_disk_that_is_nearly_full_ends_it_in_good_order_with_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tracer.folder.Folder.free_bytes", lambda _self: 1 << 20)
+    code = run(["record", str(tmp_path / "a.trace"), "--duration", "30s"])
+    assert code == ExitCode.ENVIRONMENT
+    assert "nearly full" in capsys.readouterr().err
+    trace = open_trace(tmp_path / "a.trace")
+    assert trace.complete
+    assert trace.manifest.ended_by == "disk"
+    assert trace.manifest.snapshot("end") is not None
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_disk_too_full_to_begin_costs_nothing(tmp_path, force):
+    path = small_traces.write(tmp_path / "a.trace") if force else tmp_path / "a.trace"
+    with pytest.raises(Fault) as caught:
+        record(path, min_free_bytes=1 << 60, force=force)
+    assert caught.value.code == ExitCode.ENVIRONMENT
+    assert "--min-free" in caught.value.fix
+    assert list(tmp_path.iterdir()) == ([path] if force else [])
+    assert not force or open_trace(path).manifest.tool == "pagetide test"
+    assert Probes.alive == []
+
+
+def test_privileges_are_given_up_while_there_is_one_thread_and_the_trace_is_given_away(tmp_path, monkeypatch):
+    done: list[Any] = []
+    monkeypatch.setattr("tracer.recording.privileges.invoker", lambda: Invoker(1000, 100))
+    monkeypatch.setattr(
+        "tracer.recording.privileges.drop", lambda user: done.append((user, threading.active_count()))
+    )
+    monkeypatch.setattr(TraceWriter, "give_to", lambda _self, *ids: done.append(ids))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    here = threading.active_count()
+    assert run(["record", str(tmp_path / "a.trace"), "--duration", "100ms"]) == 0
+    assert done == [(1000, 100), (Invoker(1000, 100), here)]
+
+
+def test_the_status_line_comes_after_the_recorder_is_made(tmp_path, monkeypatch):
+    """It has a thread of its own, which would keep the privileges that are given up."""
+    made = []
+    really = cli._status_line
+    monkeypatch.setattr(cli, "_status_line", lambda: (made.append("line"), really())[1])
+    monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: made.append("dropped"))
+    assert run(["record", str(tmp_path / "a.trace"), "--duration", "100ms"]) == 0
+    assert made == ["dropped", "line"]
+
+
+def test_what_was_asked_for_reaches_the_probes_and_the_manifest(tmp_path):
+    filters = Filters(orders=[9, 10], pfns=[0, 100], zones=["Normal"])
+    wanted = settings(filters=filters, layer="both", with_gfp=True, ring_bytes=1 << 20)
+    made = Recorder(tmp_path / "a.trace", wanted, ["pagetide"])
+    assert Probes.alive[0].wanted == Wanted(
+        "both", 1 << 20, orders=(9, 10), ranges=((0, 100),), with_pid=False, with_gfp=True
+    )
+    assert (made.manifest.filters, made.manifest.layers) == (filters, ["buddy", "frame"])
+    made.run(None, StopSignals(), lambda _progress: None)
+    assert open_trace(tmp_path / "a.trace").manifest.filters == filters
+
+
+def test_a_zone_that_is_not_there_costs_nothing(tmp_path):
+    with pytest.raises(Fault, match="no zone HighMem"):
+        record(tmp_path / "a.trace", filters=Filters(zones=["HighMem"]))
+    assert list(tmp_path.iterdir()) == []
+    assert Probes.alive == []
+
+
+def test_a_snapshot_under_way_is_waited_for_before_its_folder_is_closed(tmp_path, monkeypatch):
+    stored = []
+
+    def slow(name, *args) -> Any:
+        time.sleep(0.3)
+        return taken(name, *args)
+
+    really = TraceWriter.write_frames
+    monkeypatch.setattr("tracer.guest.snapshot.take", slow)
+    monkeypatch.setattr(
+        TraceWriter,
+        "write_frames",
+        lambda self, *a: (stored.append(self.folder.free_bytes()), really(self, *a))[1],
+    )
+    broken_after(monkeypatch, "append_segment", 0)
+    with pytest.raises(Fault):
+        record(tmp_path / "a.trace", duration_s=20)
+    assert len(stored) == 1  # through an open folder
+
+
+def test_the_rest_of_a_burst_is_stored_in_time_order(tmp_path):
+    record(tmp_path / "a.trace")
+    trace = open_trace(tmp_path / "a.trace")
+    times = [at for batch in trace.batches(["ts_ns"]) for at in batch["ts_ns"].to_pylist()]
+    assert times == sorted(times)
+    assert trace.manifest.late_events == 0

@@ -57,11 +57,12 @@ def page_map(pairs: "NDArray[np.uint64]") -> PageMap | str:
     if (pairs[:, 1] >> np.uint64(56) != PAIR).mean() > MAX_OFF_LINE:
         return "its arguments are not the tracepoint's fields"
     page, pfn = pairs[:, 0], pairs[:, 1] & np.uint64((1 << 40) - 1)
-    far = pfn != pfn[0]
-    if not far.any():
+    # Neighbours, not all with the first: one pair off the line must not spoil the others.
+    moved = np.diff(pfn.astype(np.int64))
+    if not moved.any():
         return "all events were of one page"
-    sizes = (page[far] - page[0]).astype(np.int64) / (pfn[far] - pfn[0]).astype(np.int64)
-    size = int(np.median(sizes))
+    apart = np.diff(page)[moved != 0].astype(np.int64)
+    size = int(np.median(apart / moved[moved != 0]))
     if not 16 <= size <= 1024:
         return f"pages would be {size} bytes apart"
     bases = page - pfn * np.uint64(size)

@@ -22,6 +22,7 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _GRACE_S = 5.0
 _GO, _TERM, _KILL = b"g", b"t", b"k"
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandNotFound(Fault):
@@ -67,10 +68,12 @@ class Command:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if sys.stdout is not None:
             sys.stdout.flush()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until the keeper handles them
         self._keeper = os.fork()
         if self._keeper == 0:
             self._line.close()
-            _keep(argv, theirs, quiet_stdout=quiet_stdout)
+            _keep(argv, theirs, mask, quiet_stdout=quiet_stdout)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
 
     def start(self) -> None:
@@ -79,8 +82,8 @@ class Command:
         Raises:
             CommandRefused: when the kernel does not run such a file.
         """
-        self._line.sendall(_GO)
-        number = json.loads(self._line.recv(64) or b"5")  # EIO: the keeper was killed
+        self._say(_GO)
+        number = json.loads(self._hear() or b"5")  # EIO: the keeper was killed
         if number:
             raise CommandRefused(self._argv[0], OSError(number, os.strerror(number)))
         self._started = True
@@ -96,8 +99,7 @@ class Command:
             return
         self._stopped_by_us = True
         for word in (_TERM, _KILL):
-            with contextlib.suppress(BrokenPipeError):
-                self._line.sendall(word)
+            self._say(word)
             if self._ended_within(_GRACE_S):
                 return
 
@@ -118,18 +120,31 @@ class Command:
 
     def _ended_within(self, seconds: float) -> bool:
         if select.select([self._line], [], [], seconds)[0]:
-            told = self._line.recv(64)
+            told = self._hear()
             self._returncode = json.loads(told) if told else -signal.SIGKILL
             return True
         return False
 
+    def _say(self, word: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody is there: what it said last tells why
+            self._line.sendall(word)
 
-def _keep(argv: list[str], line: socket.socket, *, quiet_stdout: bool) -> None:
+    def _hear(self) -> bytes:
+        """The next message; empty when the keeper is gone."""
+        try:
+            return self._line.recv(64)
+        except ConnectionResetError:  # it went without reading ours; its last word is still there
+            return self._line.recv(64)
+
+
+def _keep(argv: list[str], line: socket.socket, mask: set[signal.Signals], *, quiet_stdout: bool) -> None:
     """The waiting process: start the command when told to, pass signals on, tell its code. No return."""
-    # Handled, not ignored: what is ignored stays so in the command.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
     try:
+        # Handled, not ignored: what is ignored stays so in the command, under nohup say.
+        for number in _STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if line.recv(1) == _GO:
             _run(argv, line, quiet_stdout=quiet_stdout)
     finally:
@@ -162,7 +177,7 @@ class StopSignals:
         self._saved: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
                 self._saved[number] = signal.signal(number, self._note)
         return self

@@ -54,7 +54,7 @@ class Encoder:
 
     Attributes:
         failure: the error that ended it, if one did.
-        stored: rows written so far, by op.
+        stored: rows written so far, by op; after a failure, those of closed segments.
         late: rows stored although a later one had been stored before.
     """
 
@@ -77,6 +77,7 @@ class Encoder:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._carry: Records = np.empty((0, RECORD_WORDS), np.uint64)
         self._file: PartFile | None = None
+        self._open_rows = np.zeros(OPS, np.int64)  # of `stored`, those of the segment being written
         self._first_ts_ns = self._last_ts_ns = 0
         self._losses: list[Loss] = []
         self._thread = threading.Thread(target=self._run, name="pagetide-encode", daemon=True)
@@ -119,8 +120,10 @@ class Encoder:
                     job()
                 except Exception as error:
                     self.failure = error
-        if self.failure is not None and self._file is not None:
-            self._file.abandon()
+        if self.failure is not None:
+            self.stored -= self._open_rows
+            if self._file is not None:
+                self._file.abandon()
 
     def _encode(self, block: "Records", rows: int) -> None:
         records = np.concatenate([self._carry, block[:rows]])
@@ -140,21 +143,31 @@ class Encoder:
         ts_ns = ready["ts_ns"]
         self.late += int(np.searchsorted(ts_ns, self._last_ts_ns))
         if self._file is None:
-            self._file = self._writer.open_part("events", self._writer.next_name, self._schema)
-            self._first_ts_ns = int(ts_ns[0])
+            self._file = self._open(int(ts_ns[0]))
+        self._first_ts_ns = min(self._first_ts_ns, int(ts_ns[0]))
         self._last_ts_ns = max(self._last_ts_ns, int(ts_ns[-1]))
         self._file.append(pa.table(dict(ready), schema=self._schema))
-        self.stored += np.bincount(ready["op"], minlength=OPS)
+        rows = np.bincount(ready["op"], minlength=OPS)
+        self._open_rows += rows
+        self.stored += rows
+
+    def _open(self, first_ts_ns: int) -> PartFile:
+        self._first_ts_ns = first_ts_ns
+        return self._writer.open_part("events", self._writer.next_name, self._schema)
 
     def _close(self, closing: Closing) -> None:
         if closing.final:
             self._append(self._carry)
             self._carry = self._carry[:0]
         self._losses += closing.losses
-        if self._file is None:
+        if self._file is None and not closing.final:
             return
         name = self._writer.next_name
         beside = self._beside()
+        if self._file is None:
+            if not (self._losses or _rows(beside.samples) or _rows(beside.counters)):
+                return
+            self._file = self._open(self._last_ts_ns)  # no later segment would tell of these
         samples = self._part("samples", name, beside.samples)
         counters = self._part("counters", name, beside.counters)
         part, self._file = self._file.close(), None
@@ -169,9 +182,14 @@ class Encoder:
             )
         )
         self._losses = []
+        self._open_rows[:] = 0
 
     def _part(self, kind: str, name: str, table: pa.Table | None) -> Part | None:
         return self._writer.write_part(kind, name, table) if table is not None and table.num_rows else None
+
+
+def _rows(table: pa.Table | None) -> int:
+    return table.num_rows if table is not None else 0
 
 
 def in_time_order(records: "Records") -> "Records":

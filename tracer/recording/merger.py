@@ -5,6 +5,7 @@ again at most a few times. A kill in between costs nothing: until the index name
 old ones are the trace.
 """
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tracer.format import Part, Segment
 from tracer.recording import priority
-from tracer.writer import files_of, segment_of
+from tracer.writer import segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ MAX_BYTES = 64 << 20
 MAX_SPAN_NS = 3600 * 1_000_000_000
 GROUP_ROWS = 1 << 19
 _NICE = 10
+KINDS = ("events", "samples", "counters")  # what a segment is made of
 
 
 def rank(segment: Segment) -> int:
@@ -97,17 +99,20 @@ class Merger:
 def merge(writer: "TraceWriter", some: list[Segment], given_up: "Callable[[], bool]") -> bool:
     """Replace neighbours by one segment of the same rows; False when it was given up."""
     name = merged_name(some)
-    events = _concatenate(writer, "events", name, [files_of(s)[0] for s in some], given_up)
-    if events is None:
-        return False
-    new = segment_of(
-        events,
-        (some[0].first_ts_ns, max(segment.last_ts_ns for segment in some)),
-        some[-1].probes,
-        losses=[loss for segment in some for loss in segment.losses],
-        samples=_beside(writer, "samples", name, [segment.samples for segment in some]),
-        counters=_beside(writer, "counters", name, [segment.counters for segment in some]),
-    )
+    with contextlib.ExitStack() as undo:
+        undo.callback(writer.remove_parts, [f"{kind}/{name}.parquet" for kind in KINDS])
+        events = _concatenate(writer, "events", name, [segment.parts[0] for segment in some], given_up)
+        if events is None:
+            return False
+        new = segment_of(
+            events,
+            (min(segment.first_ts_ns for segment in some), max(segment.last_ts_ns for segment in some)),
+            some[-1].probes,
+            losses=[loss for segment in some for loss in segment.losses],
+            samples=_beside(writer, "samples", name, [segment.samples for segment in some]),
+            counters=_beside(writer, "counters", name, [segment.counters for segment in some]),
+        )
+        undo.pop_all()
     writer.replace_segments(some, [new])
     return True
 

@@ -87,9 +87,11 @@ class Observer:
         self._thread.start()
 
     def finish(self) -> None:
-        """End sampling, with a last sample."""
+        """End sampling, with a last sample, and wait for a snapshot that nobody waited for."""
         self._stop.set()
         self._thread.join()
+        if self._busy is not None:
+            self._busy.join()
         if self._sampler.failures:
             self.notes.append(
                 f"{self._sampler.failures} samples could not be taken: {self._sampler.first_failure}"

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_NO_ID = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ def invoker() -> Invoker | None:
         uid, gid = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
     except (KeyError, ValueError):
         return None
-    return Invoker(uid, gid) if uid else None
+    # -1, also as an unsigned number, would mean: leave it as it is.
+    return Invoker(uid, gid) if 0 < uid < _NO_ID and 0 <= gid < _NO_ID else None
 
 
 def drop(user: Invoker | None) -> None:

@@ -1,6 +1,7 @@
 """One recording from start to stop: attach, snapshot, drain, segment, heal, snapshot, detach."""
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -64,6 +65,7 @@ class Recorder:
             Fault: when the output, the kernel or the privileges do not allow it.
         """
         check_output(path, force=settings.force)
+        _check_room(path, settings.min_free_bytes)
         ensure_recordable()
         self.settings = settings
         with contextlib.ExitStack() as undo:
@@ -77,7 +79,6 @@ class Recorder:
                 path, self.manifest, force=settings.force, file_mode=settings.file_mode
             )
             undo.callback(self._writer.release)
-            self._check_room()
             self._lower_privileges()
             undo.pop_all()
         self._blocks = Blocks()
@@ -117,15 +118,6 @@ class Recorder:
             filters=self.settings.filters,
             notes=[*self._probes.notes, *unread],
         )
-
-    def _check_room(self) -> None:
-        free, least = self._writer.folder.free_bytes(), self.settings.min_free_bytes
-        if free < 2 * least:
-            raise environment(
-                f"the disk of {self._writer.path} is too full to record",
-                f"{human_bytes(free)} are free; it takes {human_bytes(2 * least)} to begin",
-                "free some space, record to another disk, or lower --min-free",
-            )
 
     def _lower_privileges(self) -> None:
         """Everything is open: what follows runs as the user who asked, the drain before others."""
@@ -262,16 +254,22 @@ class Recorder:
     def _note_snapshots(self) -> None:
         """Tell the manifest of snapshots that it does not know yet."""
         shots, self._observer.snapshots = self._observer.snapshots, []
-        if not shots:
-            return
         self.manifest = replace(self.manifest, snapshots=[*self.manifest.snapshots, *shots])
-        if self.settings.keep_ns is not None:
-            old = outdated(self.manifest.snapshots, self.settings.keep_ns, time.monotonic_ns())
-            if old:
-                with self._merger.exclusive:
-                    self.manifest = forget(self._writer, self.manifest, old)
-        # While recording goes on, what is not stored yet is not lost.
-        self._writer.write_manifest(replace(self.manifest, probes=self._probes.counters()))
+        if shots or self._forget_old():
+            # While recording goes on, what is not stored yet is not lost.
+            self._writer.write_manifest(replace(self.manifest, probes=self._probes.counters()))
+
+    def _forget_old(self) -> bool:
+        """Remove what --keep makes old, unless files are being merged: the drain does not wait for that."""
+        keep_ns = self.settings.keep_ns
+        old = outdated(self.manifest.snapshots, keep_ns, time.monotonic_ns()) if keep_ns else []
+        if not old or not self._merger.exclusive.acquire(blocking=False):
+            return False
+        try:
+            self.manifest = forget(self._writer, self.manifest, old)
+        finally:
+            self._merger.exclusive.release()
+        return True
 
     def _close(self, ended_by: str) -> Manifest:
         """Detach, store what is left, write the last manifest."""
@@ -299,6 +297,16 @@ class Recorder:
         if failure is not None:
             raise failure
         return manifest
+
+
+def _check_room(path: Path, least: int) -> None:
+    free = shutil.disk_usage(path.absolute().parent).free
+    if free < 2 * least:
+        raise environment(
+            f"the disk of {path} is too full to record",
+            f"{human_bytes(free)} are free; it takes {human_bytes(2 * least)} to begin",
+            "free some space, record to another disk, or lower --min-free",
+        )
 
 
 def _wanted(settings: Settings, zones: list[Zone]) -> Wanted:
