@@ -26,6 +26,6 @@ def traces(machine: Machine, out: Path) -> Path:
     """A folder with three recordings of the same workload at the same time, one on each rung."""
     here = Path(__file__).parent
     argv: list[str | Path] = ["sh", here / "rungs.sh", out, sys.executable, here / "workload.py"]
-    done = machine.run(argv, timeout_s=180)
+    done = machine.run(argv, timeout_s=400)
     assert done.returncode == 0, done.stderr
     return out

@@ -2,7 +2,7 @@
 # Usage: rungs.sh FOLDER PYTHON WORKLOAD; makes FOLDER/{tracepoints,kprobes,fentry}.trace
 folder=$1 python=$2 workload=$3
 ready=$(mktemp -d)
-waiting() { echo "until [ -e $ready/$1 ]; do sleep 0.2; done"; }
+waiting() { echo "until [ -e $ready/$1 ]; do sleep 1; done"; }
 
 record() { # RUNG COMMAND
     PAGETIDE_RUNG=$1 "$python" -c 'from replay.main import main; main()' \

@@ -17,7 +17,7 @@ ANY_PROCESSOR = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 def pagetide(machine: Machine, *args: object, **env: str) -> Completed:
     """Run one command line in the machine to its end."""
     argv = [*PAGETIDE, *map(str, args)]
-    return machine.run(argv, timeout_s=120, env={**ANY_PROCESSOR, **env})
+    return machine.run(argv, timeout_s=300, env={**ANY_PROCESSOR, **env})
 
 
 def answer(done: Completed, code: int = 0) -> dict[str, Any]:
