@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +11,8 @@ import typer
 
 from tracer.faults import ExitCode
 from tracer.format import Manifest, to_json
+from tracer.terminal import Json, emit, warn
 from tracer.units import human_bytes
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 # Said before these libraries are imported. Huge pages of the recorder's own would stir the very memory
 # it watches; a thread made before privileges are dropped would keep them.
@@ -24,16 +21,6 @@ _QUIET_LIBRARIES = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-
-
-def emit(value: dict[str, Any]) -> None:
-    """Print one JSON object."""
-    print(json.dumps(value, indent=1, allow_nan=False))
-
-
-def warn(text: str) -> None:
-    """Say something on stderr."""
-    print(f"pagetide: {text}", file=sys.stderr)
 
 
 def doctor(*, as_json: Json = False) -> None:
@@ -112,8 +99,8 @@ def record(
 
     After it has attached its probes it gives up root: under sudo the trace is the invoking user's.
     """
-    from tracer.options import Asked, settings_of
     from tracer.recording.command import Command
+    from tracer.recording.options import Asked, settings_of
 
     asked = Asked(
         duration=duration,

@@ -24,7 +24,7 @@ from tracer.importers import ordering
 from tracer.importers.blocks import parse
 from tracer.importers.frames_seen import FramesSeen
 from tracer.importers.importing import Wanted, import_file
-from tracer.importers.manifest import GuestSaid
+from tracer.importers.said import GuestSaid
 
 ALLOC = "page=0x1fd10e pfn=0x1fd10e order=0 migratetype=0 gfp_flags=GFP_KERNEL|__GFP_ZERO"
 FREE = "page=0x1fd10e pfn=0x1fd10e order=3"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.pure.small_traces import ZONES
 from tracer.faults import Fault
 from tracer.format import Filters
-from tracer.options import Asked, settings_of
 from tracer.recording.filters import filtered_zones, pfn_ranges
+from tracer.recording.options import Asked, settings_of
 from tracer.recording.settings import Settings
 
 S = 1_000_000_000

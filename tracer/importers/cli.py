@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer.cli import Json, emit, warn
 from tracer.faults import ExitCode, Fault
 from tracer.format import MAX_ORDER_LIMIT, to_json
+from tracer.terminal import Json, emit, warn
 from tracer.units import human_bytes, size_bytes
 
 if TYPE_CHECKING:
     from tracer.importers.importing import Imported
-    from tracer.importers.manifest import GuestSaid
+    from tracer.importers.said import GuestSaid
 
 
 class Kind(StrEnum):
@@ -89,7 +89,7 @@ def _check_kind(kind: Kind, file: str) -> None:
 def _guest_said(
     page_size: str | None, max_order: int | None, pageblock_order: int | None, pcp_orders: str | None
 ) -> "GuestSaid":
-    from tracer.importers.manifest import GuestSaid
+    from tracer.importers.said import GuestSaid
 
     for option, order in (("--max-order", max_order), ("--pageblock-order", pageblock_order)):
         if order is not None and not 0 <= order <= MAX_ORDER_LIMIT:

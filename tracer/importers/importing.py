@@ -11,8 +11,9 @@ from pathlib import Path
 from tracer.format import Manifest
 from tracer.importers.blocks import Block, parse
 from tracer.importers.losses import LossFinder, in_order
-from tracer.importers.manifest import GuestSaid, manifest_of
+from tracer.importers.manifest import manifest_of
 from tracer.importers.ordering import Ordering
+from tracer.importers.said import GuestSaid
 from tracer.importers.source import STDIN, opened
 from tracer.importers.summary import Summary
 from tracer.output import check_output, output_fault

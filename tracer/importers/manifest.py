@@ -1,12 +1,11 @@
 """The manifest of an imported trace: what is known, and honest values for what is not."""
 
-from dataclasses import dataclass
-
 from tracer import __version__
 from tracer.format import FORMAT_VERSION, Guest, Manifest, Op, Probe, Reporting, Zone
 from tracer.importers import notes
 from tracer.importers.events import BY_OP
 from tracer.importers.frames_seen import FramesSeen
+from tracer.importers.said import GuestSaid
 from tracer.importers.summary import Summary
 
 # What x86-64 guests are made of, unless they were configured otherwise.
@@ -14,16 +13,6 @@ PAGE_SIZE, MAX_ORDER, PAGEBLOCK_ORDER, PCP_ORDERS = 4096, 10, 9, (0, 1, 2, 3, 9)
 # In the order of enum migratetype; what comes after them depends on the kernel's configuration.
 MIGRATETYPES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic")
 ANY_EVENT = "any event of the file"
-
-
-@dataclass(frozen=True)
-class GuestSaid:
-    """What the user says of the guest, because no file does. None: assumed."""
-
-    page_size: int | None = None
-    max_order: int | None = None
-    pageblock_order: int | None = None
-    pcp_orders: list[int] | None = None
 
 
 def guest_of(summary: Summary, said: GuestSaid) -> Guest:

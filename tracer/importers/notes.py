@@ -7,7 +7,7 @@ from tracer.format import Guest, Op
 from tracer.importers.events import BY_OP
 
 if TYPE_CHECKING:
-    from tracer.importers.manifest import GuestSaid
+    from tracer.importers.said import GuestSaid
     from tracer.importers.summary import Summary
 
 # Events whose absence leaves something out, and what.
