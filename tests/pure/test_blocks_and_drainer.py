@@ -53,7 +53,7 @@ class Source:
         return len(self.ring)
 
     @property
-    def fill(self) -> float:
+    def fill(self) -> Any:
         return len(self.ring) / self.size
 
     def drain_into(self, out) -> int:
@@ -166,7 +166,12 @@ def test_finish_moves_all_and_waits_for_blocks(bench):
     b = bench(blocks=1, size=100)
     b.give_back = False
     held = []
-    b.drainer._hand_over = lambda block, rows: (held.append(block), b.got.extend(block[:rows, 1].tolist()))
+
+    def hold(block, rows) -> None:
+        held.append(block)
+        b.got += block[:rows, 1].tolist()
+
+    b.drainer._hand_over = hold
     b.source.send(35)
 
     def encoder_goes_on() -> bool:
@@ -280,7 +285,7 @@ def test_what_was_lost_before_it_began_is_not_its_loss(monkeypatch):
 # Pauses
 
 
-def pauses(b, turns=20, events=0) -> list[float]:
+def pauses(b, turns=20, events=0) -> Any:
     b.clock.slept.clear()
     for _ in range(turns):
         b.source.send(events)

@@ -351,7 +351,12 @@ def test_the_status_line_comes_after_the_recorder_is_made(tmp_path, monkeypatch)
     """It has a thread of its own, which would keep the privileges that are given up."""
     made = []
     really = cli._status_line
-    monkeypatch.setattr(cli, "_status_line", lambda: (made.append("line"), really())[1])
+
+    def line() -> Any:
+        made.append("line")
+        return really()
+
+    monkeypatch.setattr(cli, "_status_line", line)
     monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: made.append("dropped"))
     assert run(["record", str(tmp_path / "a.trace"), "--duration", "100ms"]) == 0
     assert made == ["dropped", "line"]
@@ -384,12 +389,13 @@ def test_a_snapshot_under_way_is_waited_for_before_its_folder_is_closed(tmp_path
         return taken(name, *args)
 
     really = TraceWriter.write_frames
+
+    def store(self, *args) -> Any:
+        stored.append(self.folder.free_bytes())
+        return really(self, *args)
+
     monkeypatch.setattr("tracer.guest.snapshot.take", slow)
-    monkeypatch.setattr(
-        TraceWriter,
-        "write_frames",
-        lambda self, *a: (stored.append(self.folder.free_bytes()), really(self, *a))[1],
-    )
+    monkeypatch.setattr(TraceWriter, "write_frames", store)
     broken_after(monkeypatch, "append_segment", 0)
     with pytest.raises(Fault):
         record(tmp_path / "a.trace", duration_s=20)

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -12,8 +13,9 @@ from tests.pure import small_traces
 from tests.pure.small_traces import SEGMENTS, START_NS, edit_manifest, replace_events
 from tracer import open_trace
 from tracer.faults import ExitCode, Fault
-from tracer.format import EVENT_COLUMNS, FRAME_COLUMNS
+from tracer.format import COUNTER_COLUMNS, EVENT_COLUMNS, FRAME_COLUMNS, LIST_COLUMNS, SAMPLE_COLUMNS
 from tracer.output import check_output, output_fault
+from tracer.parquet import event_schema
 from tracer.writer import TraceWriter
 
 ROWS = sum(len(part) for part in SEGMENTS)
@@ -476,3 +478,123 @@ def test_an_index_line_that_is_written_in_two_parts_is_whole(tmp_path, monkeypat
     monkeypatch.setattr("tracer.writer.os.write", reluctant)
     path = small_traces.write(tmp_path / "a.trace")
     assert len(read_all(path)) == ROWS
+
+
+# Samples, counters, snapshots
+
+
+@pytest.fixture
+def full(tmp_path) -> Any:
+    """A trace with samples and counters beside its events, a resync and free lists."""
+    from tests.pure.test_encoder import counters_table, samples_table
+    from tracer.writer import segment_of
+
+    writer = small_traces.begin(tmp_path / "full.trace", [])
+    for number, ts_ns in enumerate(SEGMENTS):
+        events = pa.table(small_traces.columns(ts_ns), schema=event_schema())
+        parts = {
+            "samples": writer.write_part("samples", f"{number:05d}", samples_table(10 + number)),
+            "counters": writer.write_part("counters", f"{number:05d}", counters_table(20 + number, 30)),
+        }
+        part = writer.write_part("events", f"{number:05d}", events)
+        writer.append_segment(segment_of(part, (ts_ns[0], ts_ns[-1]), [], losses=[], **parts))
+    writer.write_frames("resync-1", small_traces.frame_runs(START_NS + 10))
+    lists = {name: pa.array([1], kind) for name, kind in LIST_COLUMNS.items()}
+    writer.write_part("frames", "resync-1-lists", pa.table(lists))
+    start = small_traces.snapshot("start", START_NS - 200, START_NS)
+    resync = dataclasses.replace(small_traces.snapshot("resync-1", START_NS, START_NS + 50), lists=True)
+    writer.close(
+        small_traces.manifest(status="complete", snapshots=[start, resync], probes=small_traces.counted(ROWS))
+    )
+    return writer.path
+
+
+BESIDE = ["samples/00001.parquet", "counters/00000.parquet"]
+SNAPSHOTS = ["frames/start.parquet", "frames/resync-1.parquet", "frames/resync-1-lists.parquet"]
+
+
+def test_samples_and_counters_are_read_back_over_all_segments(full):
+    trace = open_trace(full)
+    assert trace.complete, trace.warnings
+    assert trace.samples["free"].to_pylist() == [10, 11]
+    assert trace.samples["free_blocks"].to_pylist() == [[1, 2], [1, 2]]
+    assert trace.counters["hits"].to_pylist() == [20, 30, 21, 30]
+    trace.verify()
+
+
+def test_a_trace_without_samples_has_empty_tables_of_their_columns(whole):
+    trace = open_trace(whole)
+    assert (trace.samples.num_rows, trace.samples.schema.names) == (0, list(SAMPLE_COLUMNS))
+    assert (trace.counters.num_rows, trace.counters.schema.names) == (0, list(COUNTER_COLUMNS))
+    trace.verify()
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_missing_part_beside_the_events_is_named(full, name):
+    (full / name).unlink()
+    assert f"lacks {name}" in fault_of(lambda: open_trace(full)).what
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("size", [-1, 0, 7])
+def test_a_truncated_part_beside_the_events_is_named_with_both_sizes(full, name, size):
+    there = (full / name).stat().st_size
+    os.truncate(full / name, size if size >= 0 else there + size)
+    fault = fault_of(lambda: open_trace(full))
+    assert name in fault.what
+    assert f"its index says {there}" in fault.how
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_part_that_is_gone_after_the_trace_was_opened_is_a_fault(full, name):
+    trace = open_trace(full)
+    (full / name).unlink()
+    assert name in fault_of(trace.verify).what
+    assert name in fault_of(lambda: (trace.samples, trace.counters)).what
+
+
+@pytest.mark.parametrize("name", ["events/00001.parquet", *BESIDE])
+@pytest.mark.parametrize("where", [0, 3, 4, 40, -1])
+def test_verify_finds_a_changed_bit_in_any_file_of_a_segment(full, name, where):
+    data = bytearray((full / name).read_bytes())
+    data[where] ^= 4
+    (full / name).write_bytes(data)
+    fault = fault_of(open_trace(full).verify)
+    assert name in fault.what
+    assert "checksum" in fault.how
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+@pytest.mark.parametrize("damage", ["gone", "truncated", "changed"])
+def test_verify_reads_every_snapshot_and_its_lists(full, name, damage):
+    file = full / name
+    if damage == "gone":
+        file.unlink()
+    elif damage == "truncated":
+        os.truncate(file, file.stat().st_size // 2)
+    else:
+        column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+        data = bytearray(file.read_bytes())
+        data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+        file.write_bytes(data)
+    trace = open_trace(full)
+    assert name in fault_of(trace.verify).what
+
+
+def test_verify_reads_nothing_outside_the_trace(full, tmp_path):
+    file = full / BESIDE[0]
+    file.rename(tmp_path / "moved.parquet")
+    file.symlink_to(tmp_path / "moved.parquet")
+    assert "outside itself" in fault_of(lambda: open_trace(full)).what
+
+
+@pytest.mark.parametrize("name", ["events/00000.parquet", *BESIDE])
+def test_a_damaged_file_is_told_by_info_verify(full, name, capsys):
+    from replay.main import run
+
+    assert run(["info", "--verify", str(full)]) == ExitCode.DONE
+    data = bytearray((full / name).read_bytes())
+    data[20] ^= 1
+    (full / name).write_bytes(data)
+    assert run(["info", "--verify", str(full)]) == ExitCode.USAGE
+    assert name in capsys.readouterr().err

@@ -137,7 +137,9 @@ class Command:
             return self._line.recv(64)
 
 
-def _keep(argv: list[str], line: socket.socket, mask: set[signal.Signals], *, quiet_stdout: bool) -> None:
+def _keep(
+    argv: list[str], line: socket.socket, mask: set[int | signal.Signals], *, quiet_stdout: bool
+) -> None:
     """The waiting process: start the command when told to, pass signals on, tell its code. No return."""
     try:
         # Handled, not ignored: what is ignored stays so in the command, under nohup say.
