@@ -15,7 +15,7 @@ from tracer.guest.procfs import read_guest, read_reporting, read_zones
 from tracer.output import check_output, output_fault
 from tracer.probes.kernel import KernelProbes, Wanted
 from tracer.probes.points import LAYERS
-from tracer.recording import priority, privileges
+from tracer.recording import footprint, priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
 from tracer.recording.command import Command, StopSignals
 from tracer.recording.drainer import CPU_CAP, Drainer
@@ -77,6 +77,7 @@ class Recorder:
             self._check_room()
             self._lower_privileges()
             undo.pop_all()
+        footprint.shrink()
         self._blocks = Blocks()
         self._observer = Observer(self._files, zones, self._probes.counted, self._probes.counters())
         self._encoder = Encoder(
