@@ -15,10 +15,12 @@ from tracer.terminal import Json, emit, warn
 from tracer.units import human_bytes
 
 # Said before these libraries are imported. Huge pages of the recorder's own would stir the very memory
-# it watches; a thread made before privileges are dropped would keep them.
+# it watches; a thread made before privileges are dropped would keep them; Arrow's own pools double what
+# merging takes.
 _QUIET_LIBRARIES = {
     "NUMPY_MADVISE_HUGEPAGE": "0",
     "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 

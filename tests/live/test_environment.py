@@ -1,5 +1,6 @@
 """What the machine does not allow, and what it loses, is said and never hidden."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -40,3 +41,26 @@ def test_a_living_recording_cannot_be_replaced_and_is_not_called_lossy(tmp_path:
     assert "still being recorded" in info.stderr
     assert "lost" not in info.stderr
     assert pagetide("validate", out).returncode == 0
+
+
+def test_a_command_that_leaves_a_daemon_ends_the_recording_but_not_the_daemon(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.trace", tmp_path / "pid"
+    script = f"setsid sh -c 'echo $$ >{told}; exec sleep 60' >/dev/null 2>&1 & sleep 0.5; exit 3"
+    done = pagetide("record", path, "--", "sh", "-c", script)
+    daemon = int(told.read_text())
+    try:
+        assert done.returncode == 3, done.stderr
+        assert open_trace(path).complete
+        assert open_trace(path).manifest.ended_by == "command"
+        assert Path(f"/proc/{daemon}/comm").read_text() == "sleep\n"
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+
+
+def test_a_command_that_ignores_the_end_is_killed(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.trace", tmp_path / "pid"
+    script = f"trap '' TERM INT; echo $$ >{told}; while :; do sleep 1; done"
+    done = pagetide("record", path, "--duration", "200ms", "--", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert open_trace(path).complete
+    assert not Path(f"/proc/{told.read_text().strip()}").exists()

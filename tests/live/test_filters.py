@@ -41,7 +41,7 @@ def test_only_what_passes_all_filters_is_stored(tmp_path: Path) -> None:
 
 
 def assert_outside_is_absent(runs: object, first: int, end: int) -> None:
-    frames = pl.from_arrow(runs)  # type: ignore[arg-type]
+    frames = pl.from_arrow(runs)
     assert isinstance(frames, pl.DataFrame)
     there = frames.filter(pl.col("state") != FrameState.ABSENT)
     assert first <= min(there["pfn"])

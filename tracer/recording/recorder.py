@@ -17,7 +17,7 @@ from tracer.output import check_output, output_fault
 from tracer.probes.attachment import Wanted
 from tracer.probes.kernel import KernelProbes
 from tracer.probes.points import LAYERS
-from tracer.recording import priority, privileges
+from tracer.recording import footprint, priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
 from tracer.recording.command import Command, StopSignals
 from tracer.recording.drainer import CPU_CAP, Drainer
@@ -81,6 +81,7 @@ class Recorder:
             undo.callback(self._writer.release)
             self._lower_privileges()
             undo.pop_all()
+        footprint.shrink()
         self._blocks = Blocks()
         self._observer = Observer(
             self._files, zones, self._probes.counted, self._probes.counters(), self._lists
