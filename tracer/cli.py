@@ -143,7 +143,8 @@ def _record(
     from tqdm import tqdm
 
     from tracer.recording.command import StopSignals
-    from tracer.recording.recorder import Recorder, disk_too_full
+    from tracer.recording.disk import disk_too_full
+    from tracer.recording.recorder import Recorder
 
     with StopSignals() as signals:
         recorder = Recorder(out, settings, command_line)

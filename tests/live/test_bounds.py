@@ -9,7 +9,6 @@ from replay import validate
 from tests.live.running import WORKLOAD, answer, bounded, pagetide
 from tracer import Trace, open_trace
 from tracer.recording.merger import rank
-from tracer.writer import parts_of
 
 SECOND_NS = 1_000_000_000
 KEEP_NS = 3 * SECOND_NS
@@ -45,7 +44,7 @@ def test_old_segments_are_gone_and_counted(kept: Trace) -> None:
     assert kept.rows == stored - kept.manifest.discarded_events
     assert 0 < kept.manifest.discarded_events < stored
     assert kept.segments[0].last_ts_ns >= kept.manifest.snapshots[0].begin_ns
-    in_index = {part for segment in kept.segments for part in parts_of(segment)}
+    in_index = {part.file for segment in kept.segments for part in segment.parts}
     assert files(kept, "events") | files(kept, "samples") | files(kept, "counters") == in_index
 
 

@@ -27,7 +27,6 @@ from tests.live.running import (
 )
 from tracer import Op, Trace, open_trace
 from tracer.recording.merger import rank
-from tracer.writer import parts_of
 
 KILLS = 20 if os.environ.get("PAGETIDE_SOAK") else 2
 MISSING = "the last unclosed one and the end snapshot are missing"
@@ -124,7 +123,7 @@ def assert_part_of(trace: Trace, seen: list[perf.Alloc]) -> None:
 
 def leftovers(trace: Trace) -> set[str]:
     """Files that belong to no segment and no snapshot of the trace."""
-    known = {part for segment in trace.segments for part in parts_of(segment)}
+    known = {part.file for segment in trace.segments for part in segment.parts}
     known |= {f"frames/{shot.name}.parquet" for shot in trace.manifest.snapshots}
     there = {str(file.relative_to(trace.path)) for file in trace.path.glob("*/*")}
     return there - known

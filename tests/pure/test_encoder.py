@@ -184,18 +184,24 @@ def test_any_blocks_and_closings_store_each_row_once_and_in_order(tmp_path_facto
 # Segments
 
 
-def test_a_segment_without_rows_keeps_losses_and_samples_for_the_next(bench):
-    bench.tables = [Beside(samples_table(1, 2), counters_table(3))]
+def test_what_was_seen_beside_no_event_is_stored_at_once(bench):
+    bench.tables = [Beside(samples_table(1, 2), counters_table(3)), Beside(samples_table(4), None)]
     bench.put(records(1, 2))  # all held back
     bench.segment(losses=[Loss(1, 2, 3)])
-    bench.segment(losses=[Loss(4, 5, 6)])
     bench.put(records(100))
     bench.segment(losses=[Loss(7, 8, 9)])
     trace = bench.end()
-    (segment,) = trace.segments
-    assert segment.losses == [Loss(1, 2, 3), Loss(4, 5, 6), Loss(7, 8, 9)]
-    assert trace.samples["free"].to_pylist() == [1, 2]
+    assert [segment.rows for segment in trace.segments] == [0, 2, 1]
+    assert [segment.losses for segment in trace.segments] == [[Loss(1, 2, 3)], [Loss(7, 8, 9)], []]
+    assert trace.samples["free"].to_pylist() == [1, 2, 4]
     assert trace.counters["hits"].to_pylist() == [3]
+
+
+def test_nothing_to_tell_makes_no_segment(bench):
+    bench.segment()
+    bench.put(records(1))
+    bench.segment()
+    assert [segment.rows for segment in bench.end().segments] == [1]
 
 
 def test_losses_are_told_once(bench):

@@ -15,7 +15,7 @@ from tracer.probes.points import (
     chosen,
     missing,
 )
-from tracer.probes.program import CPU_BITS, GFP_BITS, PID_BITS, Options, raw_function, second_function, source
+from tracer.probes.program import CPU_BITS, GFP_BITS, PID_BITS, Options, pair_function, raw_functions, source
 from tracer.probes.tracefs import ensure_mounted, fields, is_mounted
 
 FORMAT = """\
@@ -117,8 +117,9 @@ def test_the_second_copy_counts_in_slots_behind_all_first_ones(whole):
     count = len(points_of("both", whole))
     for index, point in enumerate(points_of("both", whole)):
         if point.raw:
-            assert kept(functions(text)[raw_function(point)]).startswith(f"{index}, ")
-            assert kept(functions(text)[second_function(point)]).startswith(f"{index} + {count}, ")
+            first, second = raw_functions(point)
+            assert kept(functions(text)[first]).startswith(f"{index}, ")
+            assert kept(functions(text)[second]).startswith(f"{index} + {count}, ")
 
 
 def test_what_a_layer_needs_is_required_and_nothing_else(tmp_path):
@@ -154,9 +155,11 @@ def test_no_tracepoint_program_hides_the_event_from_perf(whole, layer):
 
 def test_raw_forms_are_made_only_of_probes_that_have_one(whole):
     text = text_for(whole, "both")
-    expected = {f(p) for p in chosen(("buddy", "frame")) if p.raw for f in (raw_function, second_function)}
+    with_raw = [point for point in chosen(("buddy", "frame")) if point.raw]
+    expected = {name for point in with_raw for name in [pair_function(point), *raw_functions(point)]}
     assert set(functions(text)) == expected
-    assert expected == {"raw_mm_page_free", "again_mm_page_free", "raw_mm_page_alloc", "again_mm_page_alloc"}
+    events = ("mm_page_free", "mm_page_alloc")
+    assert expected == {f"{kind}_{event}" for kind in ("pair", "first", "second") for event in events}
     calibrating = {event for event, body in bodies(text).items() if "uncalibrated(" in body}
     assert calibrating == {"mm_page_free", "mm_page_alloc"}
 
@@ -164,7 +167,7 @@ def test_raw_forms_are_made_only_of_probes_that_have_one(whole):
 def test_raw_arguments_are_those_of_the_kernels_prototypes(whole):
     """TP_PROTO: mm_page_free(page, order); mm_page_alloc(page, order, gfp_flags, migratetype)."""
     raw = functions(text_for(whole, "frame", with_gfp=True))
-    free, alloc = raw["raw_mm_page_free"], raw["raw_mm_page_alloc"]
+    free, alloc = raw["first_mm_page_free"], raw["first_mm_page_alloc"]
     assert set(re.findall(r"ctx->args\[(\d)\]", free)) == {"0", "1"}
     assert "order = (u32)ctx->args[1]" in free
     assert kept(alloc) == (
@@ -196,15 +199,16 @@ def test_single_pages_freed_to_the_pcp_lists_are_filtered_in_the_kernel(whole):
     buddy = text_for(whole)
     assert unless(buddy, "mm_page_free") == "order == 0"
     assert unless(buddy, "mm_page_alloc_zone_locked") == "0"
-    assert functions(buddy)["raw_mm_page_free"].count("if ((order == 0) || UNWANTED(order))") == 1
-    assert "if ((order == 0) || UNWANTED(order)" in functions(buddy)["again_mm_page_free"]
+    assert functions(buddy)["first_mm_page_free"].count("if ((order == 0) || UNWANTED(order))") == 1
+    (free,) = [point for point in chosen(("buddy",)) if point.op is Op.PAGE_FREE]
+    assert raw_functions(free) == ["first_mm_page_free"]  # a second copy would pay for nothing
 
 
 @pytest.mark.parametrize("layer", ["frame", "both"])
 def test_the_frame_layer_keeps_single_pages(whole, layer):
     text = text_for(whole, layer)
     assert unless(text, "mm_page_free") == "0"
-    assert "order == 0" not in functions(text)["raw_mm_page_free"]
+    assert "order == 0" not in functions(text)["first_mm_page_free"]
 
 
 def macro(text: str, name: str) -> str:

@@ -16,7 +16,7 @@ from tests.pure import small_traces
 from tracer import cli, open_trace
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import Filters, Op, Probe
-from tracer.probes.kernel import Wanted
+from tracer.probes.attachment import Wanted
 from tracer.recording import recorder
 from tracer.recording.command import StopSignals
 from tracer.recording.privileges import Invoker
@@ -352,9 +352,9 @@ def test_the_status_line_comes_after_the_recorder_is_made(tmp_path, monkeypatch)
     made = []
     really = cli._status_line
 
-    def line() -> Any:
+    def line(tqdm) -> Any:
         made.append("line")
-        return really()
+        return really(tqdm)
 
     monkeypatch.setattr(cli, "_status_line", line)
     monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: made.append("dropped"))
@@ -369,9 +369,9 @@ def test_what_was_asked_for_reaches_the_probes_and_the_manifest(tmp_path):
     assert Probes.alive[0].wanted == Wanted(
         "both", 1 << 20, orders=(9, 10), ranges=((0, 100),), with_pid=False, with_gfp=True
     )
-    assert (made.manifest.filters, made.manifest.layers) == (filters, ["buddy", "frame"])
     made.run(None, StopSignals(), lambda _progress: None)
-    assert open_trace(tmp_path / "a.trace").manifest.filters == filters
+    manifest = open_trace(tmp_path / "a.trace").manifest
+    assert (manifest.filters, manifest.layers) == (filters, ["buddy", "frame"])
 
 
 def test_a_zone_that_is_not_there_costs_nothing(tmp_path):

@@ -12,7 +12,7 @@ from tests.pure.small_traces import FRAMES, counted, snapshot
 from tracer import open_trace
 from tracer.format import FrameState, Snapshot
 from tracer.guest.snapshot import RawFrames, runs_table
-from tracer.recording.retention import forget, outdated, reason_to_end
+from tracer.recording.retention import Growth, forget, outdated, reason_to_end
 from tracer.recording.settings import Settings
 
 MS = 1_000_000
@@ -221,29 +221,38 @@ def writer(tmp_path) -> Any:
     small_traces.kill(made)
 
 
-def reason(writer, *, open_bytes=0, snapshot_bytes=0, **asked) -> Any:
-    return reason_to_end(Settings(**({"min_free_bytes": 0} | asked)), writer, open_bytes, snapshot_bytes)
+def reason(writer, *, coming_bytes=0, **asked) -> Any:
+    return reason_to_end(Settings(**({"min_free_bytes": 0} | asked)), writer, coming_bytes)
 
 
 def test_without_bounds_there_is_no_reason_to_end(writer):
-    assert reason(writer, open_bytes=1 << 60) is None
+    assert reason(writer, coming_bytes=1 << 60, min_free_bytes=-(1 << 62)) is None
 
 
-def test_the_size_leaves_room_for_what_is_open_and_for_a_last_snapshot(writer):
+def test_the_size_counts_all_that_is_there_and_leaves_room_for_what_comes(writer):
     size = writer.size_bytes
-    assert size == sum(file.stat().st_size for file in writer.path.rglob("*.parquet"))
+    assert size == sum(file.stat().st_size for file in writer.path.rglob("*") if file.is_file())
     assert reason(writer, max_bytes=size) == "max-size"
     assert reason(writer, max_bytes=size + 1) is None
-    assert reason(writer, max_bytes=size + 30, open_bytes=10, snapshot_bytes=20) == "max-size"
-    assert reason(writer, max_bytes=size + 31, open_bytes=10, snapshot_bytes=20) is None
+    assert reason(writer, max_bytes=size + 30, coming_bytes=30) == "max-size"
+    assert reason(writer, max_bytes=size + 31, coming_bytes=30) is None
 
 
 def test_the_disk_keeps_what_was_asked_for_and_room_to_end(writer, monkeypatch):
-    monkeypatch.setattr("tracer.folder.Folder.free_bytes", lambda _self: 1000)
+    snapshots = 3 * writer.size_of_kind("frames")
+    monkeypatch.setattr("tracer.folder.Folder.free_bytes", lambda _self: snapshots + 1000)
     assert reason(writer, min_free_bytes=1000) is None
     assert reason(writer, min_free_bytes=1001) == "disk"
-    assert reason(writer, min_free_bytes=700, snapshot_bytes=100) is None
-    assert reason(writer, min_free_bytes=701, snapshot_bytes=100) == "disk"
+    assert reason(writer, min_free_bytes=900, coming_bytes=snapshots + 100) is None
+    assert reason(writer, min_free_bytes=901, coming_bytes=snapshots + 100) == "disk"
+
+
+def test_growth_expects_what_came_at_its_fastest():
+    growth = Growth()
+    assert growth.rows_within(1000) == 0
+    for now_ns, rows in ((0, 0), (100, 50), (200, 500), (300, 510)):
+        growth.note(now_ns, rows)
+    assert growth.rows_within(1000) == 4500
 
 
 def test_the_largest_snapshot_is_what_the_last_one_may_take(writer):

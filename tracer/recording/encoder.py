@@ -6,6 +6,7 @@ some microseconds, so each block is sorted, and its newest records wait for the 
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -87,6 +88,10 @@ class Encoder:
         """Encode the first rows of a block and give it back."""
         self._jobs.put(lambda: self._encode(block, rows))
 
+    def submit(self, job: Callable[[], None]) -> None:
+        """Do something slow behind all that was put; its failure ends the recording."""
+        self._jobs.put(job)
+
     def close_segment(self, closing: Closing) -> None:
         """Close a segment behind all that was put."""
         self._jobs.put(lambda: self._close(closing))
@@ -160,14 +165,12 @@ class Encoder:
             self._append(self._carry)
             self._carry = self._carry[:0]
         self._losses += closing.losses
-        if self._file is None and not closing.final:
-            return
         name = self._writer.next_name
         beside = self._beside()
         if self._file is None:
             if not (self._losses or _rows(beside.samples) or _rows(beside.counters)):
                 return
-            self._file = self._open(self._last_ts_ns)  # no later segment would tell of these
+            self._file = self._open(self._last_ts_ns or time.monotonic_ns())  # a segment without rows
         samples = self._part("samples", name, beside.samples)
         counters = self._part("counters", name, beside.counters)
         part, self._file = self._file.close(), None

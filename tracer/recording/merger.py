@@ -69,6 +69,11 @@ class Merger:
         self._thread = threading.Thread(target=self._run, name="pagetide-merge", daemon=True)
         self._thread.start()
 
+    @property
+    def notes(self) -> list[str]:
+        """What went wrong, a line each."""
+        return [f"segments were no longer merged: {self.failure}"] if self.failure else []
+
     def look(self) -> None:
         """Look for something to merge."""
         self._wake.set()

@@ -1,7 +1,7 @@
 """One recording from start to stop: attach, snapshot, drain, segment, heal, snapshot, detach."""
 
 import contextlib
-import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,25 +9,27 @@ from pathlib import Path
 
 from tracer import __version__
 from tracer.doctor import ensure_recordable
-from tracer.faults import ExitCode, Fault, environment
-from tracer.format import FORMAT_VERSION, Clock, Manifest, Zone
+from tracer.faults import Fault, environment
+from tracer.format import FORMAT_VERSION, Clock, Manifest, Op, Zone
 from tracer.guest.files import GuestFiles
 from tracer.guest.procfs import read_guest, read_reporting, read_zones
-from tracer.output import check_output, output_fault
+from tracer.output import check_output
 from tracer.probes.attachment import Wanted
 from tracer.probes.kernel import KernelProbes
 from tracer.probes.points import LAYERS
 from tracer.recording import footprint, priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
 from tracer.recording.command import Command, StopSignals
+from tracer.recording.disk import check_room, stopped_early
 from tracer.recording.drainer import CPU_CAP, Drainer
 from tracer.recording.encoder import Closing, Encoder
 from tracer.recording.filters import filtered_zones, pfn_ranges
 from tracer.recording.healing import Healing
+from tracer.recording.ledger import Ledger
 from tracer.recording.lists import open_lists
 from tracer.recording.merger import MAX_SPAN_NS, Merger
 from tracer.recording.observer import Observer
-from tracer.recording.retention import Growth, forget, outdated, reason_to_end
+from tracer.recording.retention import Growth, reason_to_end
 from tracer.recording.settings import Settings
 from tracer.units import human_bytes
 from tracer.writer import TraceWriter
@@ -65,7 +67,7 @@ class Recorder:
             Fault: when the output, the kernel or the privileges do not allow it.
         """
         check_output(path, force=settings.force)
-        _check_room(path, settings.min_free_bytes)
+        check_room(path, settings.min_free_bytes)
         ensure_recordable()
         self.settings = settings
         with contextlib.ExitStack() as undo:
@@ -74,10 +76,8 @@ class Recorder:
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
             self._lists, unread = open_lists(zones, self._probes.pages)
-            self.manifest = self._first_manifest(command_line, zones, unread)
-            self._writer = TraceWriter(
-                path, self.manifest, force=settings.force, file_mode=settings.file_mode
-            )
+            manifest = self._first_manifest(command_line, zones, unread)
+            self._writer = TraceWriter(path, manifest, force=settings.force, file_mode=settings.file_mode)
             undo.callback(self._writer.release)
             self._lower_privileges()
             undo.pop_all()
@@ -94,6 +94,7 @@ class Recorder:
             with_gfp=settings.with_gfp,
         )
         self._merger = Merger(self._writer, settings.keep_ns // 8 if settings.keep_ns else MAX_SPAN_NS)
+        self._ledger = Ledger(self._writer, manifest, settings.keep_ns, self._merger)
         self._drainer = Drainer(self._probes, self._blocks, self._encoder.put)
         self._healing = Healing(settings.resync_interval_ns)
         self._growth = Growth()
@@ -117,16 +118,23 @@ class Recorder:
             probes=self._probes.counters(),
             command_line=command_line,
             filters=self.settings.filters,
-            notes=[*self._probes.notes, *unread],
+            notes=[*self._probes.notes, *_less_exact(self._probes), *unread],
         )
 
     def _lower_privileges(self) -> None:
         """Everything is open: what follows runs as the user who asked, the drain before others."""
         priority.raise_drain()
         user = privileges.invoker()
-        if user is not None:
-            self._writer.give_to(user.uid, user.gid)
-        privileges.drop(user)
+        try:
+            if user is not None:
+                self._writer.give_to(user.uid, user.gid)
+            privileges.drop(user)
+        except OSError as error:
+            raise environment(
+                "privileges cannot be given up here",
+                f"{error.strerror} (errno {error.errno})",
+                "record outside of this container or user namespace, as root without sudo",
+            ) from error
 
     @property
     def cost(self) -> str:
@@ -199,6 +207,9 @@ class Recorder:
         lost = self._probes.ring_full
         tell(Progress(self._drainer.events, lost, size, self._probes.fill, phase))
         self._growth.note(now_ns, self._drainer.events)
+        if self.settings.keep_ns is not None:
+            probes = self._probes.counters()
+            self._encoder.submit(lambda: self._ledger.forget_old(probes))
         return reason_to_end(self.settings, self._writer, self._coming_bytes())
 
     def _coming_bytes(self) -> int:
@@ -206,7 +217,7 @@ class Recorder:
         snapshot, and what comes while that is read.
         """
         stored = int(self._encoder.stored.sum())
-        last = self.manifest.snapshots[-1:]
+        last = self._ledger.manifest.snapshots[-1:]
         rows = self._drainer.events - stored
         rows += self._growth.rows_within(sum(2 * (shot.end_ns - shot.begin_ns) for shot in last))
         row_bytes = self._writer.size_of_events / stored if stored else ROW_BYTES
@@ -223,7 +234,7 @@ class Recorder:
 
     def _begin_snapshot(self, name: str) -> None:
         self._healing.began(time.monotonic_ns())
-        self._observer.begin_snapshot(name, self._writer, self.manifest.guest, self.settings.filters)
+        self._observer.begin_snapshot(name, self._writer, self._ledger.manifest.guest, self.settings.filters)
 
     def _snapshot(self, name: str, tell: Tell) -> None:
         """Take a snapshot while draining goes on, and wait for it."""
@@ -232,45 +243,38 @@ class Recorder:
         self._wait_for_snapshot(tell, f"{name} snapshot")
 
     def _wait_for_snapshot(self, tell: Tell, phase: str) -> None:
-        try:
-            while not self._observer.snapshot_ended and self._alive:
-                self._turn(tell, phase)
-            self._note_snapshots()
-        except Exception as error:
-            self._encoder.failure = self._encoder.failure or error
+        """Drain until the snapshot is stored, and told of in the manifest."""
+        noted = threading.Event()
+        while self._alive and not self._snapshot_ended():
+            self._turn(tell, phase)
+        self._note_snapshots()
+        self._encoder.submit(noted.set)
+        while self._alive and not noted.is_set():
+            self._turn(tell, phase)
 
     def _heal(self) -> None:
-        """Store a resync that is done, begin one that is due, forget what --keep makes old."""
-        try:
-            if not self._observer.snapshot_ended:
-                return
-            self._note_snapshots()
-        except Exception as error:
-            self._encoder.failure = self._encoder.failure or error
+        """Store a resync that is done, and begin one that is due."""
+        if not self._snapshot_ended():
             return
+        self._note_snapshots()
         if self._healing.is_due(time.monotonic_ns(), self._drainer.last_loss_ns):
             self._resyncs += 1
             self._begin_snapshot(f"resync-{self._resyncs}")
 
+    def _snapshot_ended(self) -> bool:
+        """None is being taken. What cannot be stored ends the recording."""
+        try:
+            return self._observer.snapshot_ended
+        except Exception as error:
+            self._encoder.failure = self._encoder.failure or error
+            return True
+
     def _note_snapshots(self) -> None:
         """Tell the manifest of snapshots that it does not know yet."""
         shots, self._observer.snapshots = self._observer.snapshots, []
-        self.manifest = replace(self.manifest, snapshots=[*self.manifest.snapshots, *shots])
-        if shots or self._forget_old():
-            # While recording goes on, what is not stored yet is not lost.
-            self._writer.write_manifest(replace(self.manifest, probes=self._probes.counters()))
-
-    def _forget_old(self) -> bool:
-        """Remove what --keep makes old, unless files are being merged: the drain does not wait for that."""
-        keep_ns = self.settings.keep_ns
-        old = outdated(self.manifest.snapshots, keep_ns, time.monotonic_ns()) if keep_ns else []
-        if not old or not self._merger.exclusive.acquire(blocking=False):
-            return False
-        try:
-            self.manifest = forget(self._writer, self.manifest, old)
-        finally:
-            self._merger.exclusive.release()
-        return True
+        if shots:
+            probes = self._probes.counters()
+            self._encoder.submit(lambda: self._ledger.note(shots, probes))
 
     def _close(self, ended_by: str) -> Manifest:
         """Detach, store what is left, write the last manifest."""
@@ -282,12 +286,12 @@ class Recorder:
         self._merger.finish()
         failure = self._encoder.failure
         manifest = replace(
-            self.manifest,
+            self._ledger.manifest,
             status="complete" if failure is None else "recovered",
             probes=self._encoder.account(self._probes.counters()),
             late_events=self._encoder.late,
             ended_by=ended_by if failure is None else "failure",
-            notes=[*self.manifest.notes, *self._observer.notes],
+            notes=[*self._ledger.manifest.notes, *self._observer.notes, *self._merger.notes],
         )
         try:
             self._writer.close(manifest)
@@ -300,14 +304,12 @@ class Recorder:
         return manifest
 
 
-def _check_room(path: Path, least: int) -> None:
-    free = shutil.disk_usage(path.absolute().parent).free
-    if free < 2 * least:
-        raise environment(
-            f"the disk of {path} is too full to record",
-            f"{human_bytes(free)} are free; it takes {human_bytes(2 * least)} to begin",
-            "free some space, record to another disk, or lower --min-free",
-        )
+def _less_exact(probes: KernelProbes) -> list[str]:
+    """Probes that must do without their raw form, in which nothing goes unseen."""
+    return [
+        f"{Op(int(op)).name.lower()} is recorded by its tracepoint, and what interrupts it goes unseen: {why}"
+        for op, why in probes.reasons.items()
+    ]
 
 
 def _wanted(settings: Settings, zones: list[Zone]) -> Wanted:
@@ -320,25 +322,4 @@ def _wanted(settings: Settings, zones: list[Zone]) -> Wanted:
         ranges=pfn_ranges(zones, filters),
         with_pid=settings.with_pid,
         with_gfp=settings.with_gfp,
-    )
-
-
-def stopped_early(path: Path, error: OSError, manifest: Manifest) -> Fault:
-    """Recording had to end; what was written is a trace, and its tail is counted as lost."""
-    fault = output_fault(path, error)
-    return Fault(
-        f"recording stopped early: {path} could not be written any more",
-        f"{fault.how}; {manifest.lost} events at the end are lost, the trace up to there is whole",
-        fault.fix,
-        fault.code,
-    )
-
-
-def disk_too_full(path: Path, least: int) -> Fault:
-    """Recording ended in good order, but earlier than asked for."""
-    return Fault(
-        f"recording stopped early: the disk of {path} is nearly full",
-        f"less than {human_bytes(least)} would have been left (--min-free); the trace is whole up to there",
-        "free some space or record to another disk",
-        ExitCode.ENVIRONMENT,
     )
