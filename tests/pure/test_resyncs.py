@@ -82,8 +82,6 @@ def test_events_lost_in_one_interval_make_only_that_one_wrong(world: World, rows
         assert wrong[1:] == [0] * len(wrong[1:])
         assert verdict.fidelity["frames_corrected"] == wrong[0]
         assert verdict.to_json()["snapshots"][0]["frames_wrong"] == wrong[0]
-        told = replay(trace, ["never"])
-        assert (told.fidelity["frames_corrected"] or 0) >= wrong[0]
 
 
 WORLD = worlds(unknown=False, absent=False, lossy=False).filter(rich)

@@ -31,23 +31,42 @@ def assert_is_the_span(part: Trace, world: World, from_ns: int, to_ns: int, *, w
     assert part.events.collect()["ts_ns"].to_list() == inside
 
 
-@thorough
-@given(worlds(), st.floats(0, 1), st.floats(0, 1.1), st.integers(1, 50))
-def test_a_slice_replays_as_that_span_of_the_whole(
-    world: World, first: float, second: float, rows: int
-) -> None:
+def assert_right_when_cut(world: World, from_ns: int, to_ns: int, rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         trace = open_trace(write(Path(folder) / "a.trace", world))
         begin_ns, end_ns = trace.span_ns
-        after, until = sorted(int(share * (end_ns - begin_ns)) for share in (first, second))
-        if after == until or after > end_ns - begin_ns:
-            return
         patch.setattr(Trace.batches, "__defaults__", (rows,))
-        if not trace.rows and trace.start is None:
-            return
-        part = slice_trace(trace, Path(folder) / "b.trace", after, until)
-        to_ns = begin_ns + until if begin_ns + until <= end_ns else 1 << 62
-        assert_is_the_span(part, world, begin_ns + after, to_ns, whole_begin=after == 0)
+        part = slice_trace(trace, Path(folder) / "b.trace", from_ns - begin_ns, to_ns - begin_ns)
+        until_ns = to_ns if to_ns <= end_ns else 1 << 62
+        assert_is_the_span(part, world, from_ns, until_ns, whole_begin=from_ns == begin_ns)
+
+
+def span_of(world: World) -> tuple[int, int]:
+    """The instants that a world's trace tells of."""
+    times = [event[0] for event in world.events]
+    first = world.start.end_ns if world.start else min(times)
+    return first, max([first, *times, *(s.end_ns for s in world.resyncs), *(s.begin_ns for s in world.shots)])
+
+
+@thorough
+@given(worlds().filter(lambda world: world.events or world.shots), st.data(), st.integers(1, 50))
+def test_a_slice_replays_as_that_span_of_the_whole(world: World, data: Any, rows: int) -> None:
+    begin_ns, end_ns = span_of(world)
+    from_ns = data.draw(st.integers(begin_ns, end_ns))
+    assert_right_when_cut(world, from_ns, data.draw(st.integers(from_ns + 1, end_ns + 50)), rows)
+
+
+@thorough
+@given(worlds(unknown=False).filter(lambda world: world.resyncs), st.data(), st.integers(1, 50))
+def test_a_slice_that_begins_while_a_resync_is_read_is_corrected_by_it(
+    world: World, data: Any, rows: int
+) -> None:
+    shot = data.draw(st.sampled_from(world.resyncs))
+    from_ns = data.draw(st.integers(shot.begin_ns - 1, shot.end_ns + 2))
+    last_ns = span_of(world)[1]
+    to_ns = data.draw(st.integers(from_ns + 1, last_ns + 50))
+    if world.shots[0].end_ns <= from_ns <= last_ns:
+        assert_right_when_cut(world, from_ns, to_ns, rows)
 
 
 @thorough
