@@ -17,6 +17,7 @@ from tracer import cli, open_trace
 from tracer.faults import ExitCode, Fault, environment
 from tracer.format import Filters, Op, Probe
 from tracer.probes.attachment import Wanted
+from tracer.probes.ladder import Ladder
 from tracer.recording import recorder
 from tracer.recording.command import StopSignals
 from tracer.recording.privileges import Invoker
@@ -33,10 +34,14 @@ class Probes:
 
     lost = 0
     alive: "list[Probes]" = []  # noqa: RUF012 - looked at by the tests
+    ladder = Ladder("tracepoints", "the kernel is made up")
+    pages = None
 
     def __init__(self, wanted) -> None:
         self.wanted, self.fill, self.ring_full = wanted, 0.0, 0
         self.hits = self.left = 0
+        self.notes: list[str] = []
+        self.reasons: dict[str, str] = {}
         self.attached = True
         self.alive.append(self)
 
@@ -86,6 +91,7 @@ def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "ensure_recordable", lambda: None)
     monkeypatch.setattr(recorder, "KernelProbes", Probes)
     monkeypatch.setattr(recorder, "GuestFiles", contextlib.ExitStack)
+    monkeypatch.setattr(recorder, "open_lists", lambda _zones, _pages: (None, []))
     monkeypatch.setattr(recorder, "read_guest", lambda _files: small_traces.GUEST)
     monkeypatch.setattr(recorder, "read_zones", lambda _files: small_traces.ZONES)
     monkeypatch.setattr("tracer.guest.snapshot.take", taken)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tracer.parquet import arrow_schema
 
 from replay.api import replay
 from replay.geometry import Geometry
@@ -20,6 +19,7 @@ from tests.pure.small_traces import FRAMES, GUEST, ZONES, manifest, snapshot
 from tests.pure.worlds import World
 from tracer import Fault, open_trace
 from tracer.format import LIST_COLUMNS, SAMPLE_COLUMNS, Filters, Op, Probe
+from tracer.parquet import arrow_schema
 
 UNIT = 512
 EXITS_AND_ENTRIES = [(5000, True, 0, 9), (6000, False, 0, 0), (7000, True, UNIT, 8), (9000, True, 0, 0)]
