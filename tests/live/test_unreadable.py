@@ -44,7 +44,7 @@ def test_samples_that_cannot_be_taken_are_counted(tmp_path: Path) -> None:
     print(trace.manifest.notes, trace.samples.num_rows)
     assert trace.manifest.status == "complete"
     assert trace.rows > 10_000
-    (note,) = (note for note in trace.manifest.notes if "samples could not be taken" in note)
+    (note,) = (note for note in trace.manifest.notes if "samples could not be read" in note)
     first_ns, last_ns = trace.segments[0].first_ts_ns, trace.segments[-1].last_ts_ns
     taken = trace.samples.num_rows / len(trace.manifest.zones)
     assert taken >= 1
@@ -57,6 +57,6 @@ def test_a_resync_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     assert trace.manifest.status == "complete"
     assert trace.rows > 10_000
     assert [shot.name for shot in trace.manifest.snapshots] == ["start"]
-    (note,) = (note for note in trace.manifest.notes if "snapshots could not be taken" in note)
+    (note,) = (note for note in trace.manifest.notes if "snapshots could not be read" in note)
     assert int(note.split()[0]) >= 2
     assert "kpageflags" in note

@@ -291,12 +291,14 @@ def test_results_are_written_as_a_whole_and_replaced_only_by_force(whole, tmp_pa
 # doctor say yes, so that what comes after it is met; the others leave it out or make it say no.
 
 FAKES = """
-import tracer.probes.tracefs as tracefs, tracer.probes.kernel as kernel, tracer.probes.library as library
+import tracer.probes.tracefs as tracefs, tracer.probes.attachment as kernel, tracer.probes.library as library
+import tracer.probes.ladder as ladder
 import types
 tracefs.subprocess = types.SimpleNamespace(run=lambda *_, **__: None)
 kernel.ensure_mounted = lambda: True
 kernel.points.available = lambda points, *_: list(points)
-kernel.source = lambda *_: ""
+kernel.source = lambda *_, **__: ""
+kernel.climb = lambda: ladder.Ladder("tracepoints", None)
 class BPF:
     def __init__(self, text):
         raise Exception(REFUSAL)

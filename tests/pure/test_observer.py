@@ -143,7 +143,7 @@ def test_samples_that_cannot_be_taken_are_noted_with_the_first_reason(observer, 
     wait_until(lambda: guest.samples >= 1)
     observer.finish()
     (note,) = observer.notes
-    assert note.endswith("samples could not be taken: kpageflags cannot be read: EIO")
+    assert note.endswith("samples could not be read, the first because: kpageflags cannot be read: EIO")
     assert note.startswith(str(observer._sampler.failures))
     assert observer.take_tables().samples.num_rows == guest.samples
 
@@ -181,13 +181,13 @@ def shots(monkeypatch) -> Shots:
 
 
 def snap(observer, writer, name) -> None:
-    observer.begin_snapshot(name, writer, 9, None)
+    observer.begin_snapshot(name, writer, small_traces.GUEST, None)
     wait_until(lambda: observer.snapshot_ended)
 
 
 def test_a_snapshot_is_stored_before_it_is_told(observer, writer, shots):
     shots.go.clear()
-    observer.begin_snapshot("resync-1", writer, 9, Filters(pfns=[1, 2]))
+    observer.begin_snapshot("resync-1", writer, small_traces.GUEST, Filters(pfns=[1, 2]))
     assert not observer.snapshot_ended
     assert observer.snapshots == []
     shots.go.set()
@@ -203,7 +203,7 @@ def test_without_a_snapshot_asked_for_none_is_waited_for(observer):
 
 def test_the_first_snapshot_that_cannot_be_read_ends_the_recording(observer, writer, shots):
     shots.fault = NO_PROC
-    observer.begin_snapshot("start", writer, 9, None)
+    observer.begin_snapshot("start", writer, small_traces.GUEST, None)
     with pytest.raises(type(NO_PROC)) as caught:
         wait_until(lambda: observer.snapshot_ended)
     assert caught.value is NO_PROC
@@ -216,7 +216,9 @@ def test_a_resync_that_cannot_be_read_is_a_note_and_the_next_may_be(observer, wr
     snap(observer, writer, "resync-1")
     shots.fault = None
     snap(observer, writer, "resync-2")
-    assert observer.notes == ["a snapshot could not be taken: kpageflags cannot be read: EIO"]
+    assert observer.notes == [
+        "1 snapshots could not be read, the first because: kpageflags cannot be read: EIO"
+    ]
     assert [shot.name for shot in observer.snapshots] == ["start", "resync-2"]
 
 
@@ -224,7 +226,7 @@ def test_a_resync_that_cannot_be_stored_ends_the_recording(observer, writer, sho
     snap(observer, writer, "start")
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(writer, "write_frames", lambda *_: (_ for _ in ()).throw(full))
-    observer.begin_snapshot("resync-1", writer, 9, None)
+    observer.begin_snapshot("resync-1", writer, small_traces.GUEST, None)
     with pytest.raises(OSError, match="No space"):
         wait_until(lambda: observer.snapshot_ended)
 
@@ -232,7 +234,7 @@ def test_a_resync_that_cannot_be_stored_ends_the_recording(observer, writer, sho
 def test_finish_waits_for_a_snapshot_that_nobody_waited_for(observer, writer, shots):
     shots.go.clear()
     observer.start()
-    observer.begin_snapshot("resync-1", writer, 9, None)
+    observer.begin_snapshot("resync-1", writer, small_traces.GUEST, None)
     threading.Timer(0.2, shots.go.set).start()
     observer.finish()
     assert (writer.path / "frames/resync-1.parquet").is_file()

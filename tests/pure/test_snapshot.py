@@ -391,13 +391,13 @@ def test_a_snapshot_is_of_no_use_once_its_files_cannot_be_read(tmp_path, files):
     assert caught.value.code == ExitCode.ENVIRONMENT
 
 
-def test_frames_of_zones_that_are_filtered_out_are_absent(tmp_path, files):
+def test_frames_of_zones_that_are_filtered_out_are_absent_and_not_in_it(tmp_path, files):
     flags_file(tmp_path, WORDS)
     assert taken(files, Filters(zones=["Normal"]))[1] == taken(files)[1]
     assert taken(files, Filters(orders=[2, 9]))[1] == taken(files)[1]
     shot, rows, _ = taken(files, Filters(zones=["DMA"]))
     assert rows == [(4096, ABSENT), (4096, ABSENT)]
-    assert [zone.name for zone in shot.zones] == ["Normal"]
+    assert (shot.zones, shot.buddyinfo) == ([], [])
 
 
 def test_frames_outside_the_pfns_kept_are_absent_and_head_nothing(tmp_path, files):

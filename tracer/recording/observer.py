@@ -58,7 +58,6 @@ class Observer:
 
     Attributes:
         snapshots: those taken and stored that nobody has collected yet.
-        notes: what could not be seen, a line each.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Observer:
     ) -> None:
         """`counters()`: counted so far, shape (probes, CPUs, 3). `lists`: where they can be read."""
         self.snapshots: list[Snapshot] = []
-        self.notes: list[str] = []
+        self._unlisted: list[str] = []
         self._files, self._counters, self._lists = files, counters, lists
         self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
         self._lock = threading.Lock()
@@ -79,7 +78,7 @@ class Observer:
         self._thread = threading.Thread(target=self._sample, name="pagetide-samples", daemon=True)
         self._busy: threading.Thread | None = None
         self._failure: Exception | None = None
-        self._unread: list[Fault] = []
+        self._unread: list[str] = []
         self._begun = False  # the first snapshot is stored
 
     def start(self) -> None:
@@ -92,13 +91,20 @@ class Observer:
         self._thread.join()
         if self._busy is not None:
             self._busy.join()
-        if self._sampler.failures:
-            self.notes.append(
-                f"{self._sampler.failures} samples could not be taken: {self._sampler.first_failure}"
-            )
-        if self._unread:
-            first = self._unread[0]
-            self.notes.append(f"{len(self._unread)} snapshots could not be taken: {first.what}: {first.how}")
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be seen: a line of each kind, however often it happened."""
+        missed = {
+            "samples": (self._sampler.failures, self._sampler.first_failure),
+            "snapshots": (len(self._unread), self._unread[0] if self._unread else None),
+            "orders of the free lists": (len(self._unlisted), self._unlisted[0] if self._unlisted else None),
+        }
+        return [
+            f"{count} {what} could not be read, the first because: {first}"
+            for what, (count, first) in missed.items()
+            if count
+        ]
 
     def take_tables(self) -> Beside:
         """What was sampled since the last call."""
@@ -145,7 +151,7 @@ class Observer:
         try:
             return read_beside(self._lists, taken, guest, filters)
         except NoLists as reason:
-            self.notes.append(f"the order of the free lists is unknown in snapshot {taken.name}: {reason}")
+            self._unlisted.append(f"{taken.name}: {reason}")
             return taken, None
 
     @property
@@ -162,7 +168,7 @@ class Observer:
         self._busy = None
         failure, self._failure = self._failure, None
         if isinstance(failure, Fault) and self._begun:
-            self._unread.append(failure)
+            self._unread.append(f"{failure.what}: {failure.how}")
         elif failure is not None:
             raise failure
         return True
