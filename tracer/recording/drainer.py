@@ -53,17 +53,24 @@ class Drainer:
     """
 
     def __init__(
-        self, source: Source, blocks: Blocks, hand_over: "Callable[[NDArray[np.uint64], int], None]"
+        self,
+        source: Source,
+        blocks: Blocks,
+        hand_over: "Callable[[NDArray[np.uint64], int], None]",
+        since_ns: int,
     ) -> None:
-        """`hand_over(block, rows)` gets each full block; the encoder gives it back to `blocks`."""
+        """`hand_over(block, rows)` gets each full block; the encoder gives it back to `blocks`.
+
+        `since_ns`: before the source's first event; what was lost between that and now is a loss too.
+        """
         self.events = 0
         self.losses: list[Loss] = []
         self.last_loss_ns: int | None = None
         self._source, self._blocks, self._hand_over = source, blocks, hand_over
         self._block: NDArray[np.uint64] | None = None
         self._used = 0
-        self._known_lost = source.ring_full
-        self._turn_ns = time.monotonic_ns()
+        self._known_lost = 0
+        self._turn_ns = since_ns
         self._pause_s = MIN_PAUSE_S
 
     def pause(self) -> None:

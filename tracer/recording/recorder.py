@@ -67,6 +67,7 @@ class Recorder:
         with contextlib.ExitStack() as undo:
             self._files = undo.enter_context(GuestFiles())
             zones = filtered_zones(read_zones(self._files), settings.filters)
+            since_ns = time.monotonic_ns()
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
             self.manifest = self._first_manifest(command_line, zones)
@@ -88,7 +89,7 @@ class Recorder:
             with_gfp=settings.with_gfp,
         )
         self._merger = Merger(self._writer, settings.keep_ns // 8 if settings.keep_ns else MAX_SPAN_NS)
-        self._drainer = Drainer(self._probes, self._blocks, self._encoder.put)
+        self._drainer = Drainer(self._probes, self._blocks, self._encoder.put, since_ns)
         self._healing = Healing(settings.resync_interval_ns)
         self._growth = Growth()
         self._rows_closed = 0
