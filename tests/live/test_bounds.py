@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from replay import validate
-from tests.live.running import STEADY, WORKLOAD, answer, bounded, pagetide
+from tests.live.running import WORKLOAD, answer, bounded, pagetide
 from tracer import Trace, open_trace
 from tracer.recording.merger import rank
 from tracer.writer import parts_of
@@ -60,9 +60,9 @@ def test_what_is_kept_replays(kept: Trace) -> None:
 
 
 def test_max_size_ends_a_recording_below_it(tmp_path: Path) -> None:
-    path, most = tmp_path / "a.trace", 4 << 20
-    flags = ["--max-size", "4MiB", "--segment", "200ms", "--json"]
-    told = answer(pagetide("record", path, *flags, "--", *STEADY))
+    path, most = tmp_path / "a.trace", 2 << 20
+    flags = ["--max-size", "2MiB", "--segment", "200ms", "--json"]
+    told = answer(pagetide("record", path, *flags, "--", *WORKLOAD, 60))
     trace = open_trace(path)
     print(told["size_bytes"] / most)
     assert trace.complete, trace.warnings
