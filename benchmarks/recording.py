@@ -155,7 +155,7 @@ def drain_cpu_ns() -> float:
     from tracer.recording.drainer import Drainer
 
     probes, blocks = KernelProbes(Wanted("frame")), Blocks()
-    drainer = Drainer(probes, blocks, lambda block, _rows: blocks.give(block))
+    drainer = Drainer(probes, blocks, lambda block, _rows: blocks.give(block), time.monotonic_ns())
     for _ in range(8):
         subprocess.run(loop(0.1), cwd=REPO, check=True, capture_output=True)
     begin, before = time.thread_time_ns(), drainer.events

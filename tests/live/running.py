@@ -14,6 +14,9 @@ from typing import Any
 REPO = Path(__file__).parents[2]
 PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
 WORKLOAD = [sys.executable, str(Path(__file__).parent / "workload.py")]
+# Allocates and frees 64 MiB for ever: some 100,000s of events a second, with no pause.
+_STEADY = "import mmap\nwhile True: mmap.mmap(-1, 1 << 26, mmap.MAP_PRIVATE | mmap.MAP_POPULATE).close()"
+STEADY = [sys.executable, "-c", _STEADY]
 TIMEOUT_S = 90
 
 

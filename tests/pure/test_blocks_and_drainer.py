@@ -1,5 +1,6 @@
 """Draining: nothing dropped, nothing repeated, losses located, and never more than its share of a CPU."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from tracer.format import Loss
 from tracer.probes.ring import RECORD_WORDS
 from tracer.recording import drainer as module
 from tracer.recording.blocks import Blocks
-from tracer.recording.drainer import CPU_CAP, MAX_PAUSE_S, MIN_PAUSE_S, Drainer
+from tracer.recording.drainer import CPU_CAP, MAX_PAUSE_S, MIN_PAUSE_S, Drainer, longest_pause_s
 
 MS = 1_000_000
 
@@ -72,7 +73,7 @@ class Bench:
         self.got: list[int] = []
         self.sizes: list[int] = []
         self.give_back = True
-        self.drainer = Drainer(self.source, self.blocks, self.take)
+        self.drainer = Drainer(self.source, self.blocks, self.take, time.monotonic_ns())
 
     def take(self, block, rows) -> None:
         self.got += block[:rows, 1].tolist()
@@ -272,14 +273,22 @@ def test_every_lost_event_is_in_one_loss_and_losses_are_in_order(bench):
     assert b.got == list(range(b.source.sent))
 
 
-def test_what_was_lost_before_it_began_is_not_its_loss(monkeypatch):
+def test_what_was_lost_before_it_began_is_its_loss_since_the_probes_came(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     source = Source(clock, size=1)
+    since_ns = clock.monotonic_ns()
     source.send(5)
-    drainer = Drainer(source, Blocks(1, 10), lambda _block, _rows: None)
+    drainer = Drainer(source, Blocks(1, 10), lambda _block, _rows: None, since_ns)
     drainer.turn()
-    assert (drainer.losses, drainer.last_loss_ns) == ([], None)
+    (loss,) = drainer.losses
+    assert loss.events == 4
+    assert since_ns <= loss.begin_ns <= loss.end_ns <= clock.monotonic_ns()
+
+
+@pytest.mark.parametrize(("ring_bytes", "pause_s"), [(4096, 0.005), (2 << 20, 0.016384), (64 << 20, 0.05)])
+def test_a_small_ring_is_looked_at_more_often(ring_bytes, pause_s):
+    assert longest_pause_s(ring_bytes) == pause_s
 
 
 # Pauses

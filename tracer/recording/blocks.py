@@ -14,8 +14,8 @@ from tracer.probes.ring import RECORD_WORDS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK_ROWS = 1 << 18
-BLOCKS = 6
+BLOCK_ROWS = 1 << 17
+BLOCKS = 8
 BLOCKS_BYTES = BLOCKS * BLOCK_ROWS * RECORD_WORDS * 8
 
 

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from tracer.format import Loss
+from tracer.probes.ring import STRIDE_BYTES
 from tracer.recording.blocks import Blocks
 
 if TYPE_CHECKING:
@@ -14,10 +15,18 @@ if TYPE_CHECKING:
 
 MIN_PAUSE_S = 0.005
 MAX_PAUSE_S = 0.05
+# What both CPUs of a small guest make at most; a small ring is looked at before that could fill half of it.
+_FAST_EVENTS_PER_S = 2_000_000
 # Of one CPU, however fast events come: after each drain it pauses three times as long as that took.
 CPU_CAP = 0.25
 # Losses closer together than this are told as one.
 _MERGE_NS = 100_000_000
+
+
+def longest_pause_s(ring_bytes: int) -> float:
+    """How long a ring of this size may be left alone while little comes."""
+    half_full_s = ring_bytes / STRIDE_BYTES / 2 / _FAST_EVENTS_PER_S
+    return min(max(half_full_s, MIN_PAUSE_S), MAX_PAUSE_S)
 
 
 class Source(Protocol):
@@ -53,18 +62,27 @@ class Drainer:
     """
 
     def __init__(
-        self, source: Source, blocks: Blocks, hand_over: "Callable[[NDArray[np.uint64], int], None]"
+        self,
+        source: Source,
+        blocks: Blocks,
+        hand_over: "Callable[[NDArray[np.uint64], int], None]",
+        since_ns: int,
+        calm_s: float = MAX_PAUSE_S,
     ) -> None:
-        """`hand_over(block, rows)` gets each full block; the encoder gives it back to `blocks`."""
+        """`hand_over(block, rows)` gets each full block; the encoder gives it back to `blocks`.
+
+        `since_ns`: before the source's first event; what was lost between that and now is a loss too.
+        `calm_s`: the longest pause, when little comes.
+        """
         self.events = 0
         self.losses: list[Loss] = []
         self.last_loss_ns: int | None = None
         self._source, self._blocks, self._hand_over = source, blocks, hand_over
         self._block: NDArray[np.uint64] | None = None
         self._used = 0
-        self._known_lost = source.ring_full
-        self._turn_ns = time.monotonic_ns()
-        self._pause_s = MIN_PAUSE_S
+        self._known_lost = 0
+        self._turn_ns = since_ns
+        self._pause_s, self._calm_s = MIN_PAUSE_S, calm_s
 
     def pause(self) -> None:
         """Sleep until the next turn is due."""
@@ -79,7 +97,7 @@ class Drainer:
         self._turn_ns = begin_ns
         took_s = (time.monotonic_ns() - begin_ns) / 1e9
         # Rarely when little comes, often when the ring fills, and never above the cap.
-        calm = MAX_PAUSE_S if fill < 0.01 else MIN_PAUSE_S
+        calm = self._calm_s if fill < 0.01 else MIN_PAUSE_S
         self._pause_s = max(min(calm, 2 * self._pause_s), took_s * (1 / CPU_CAP - 1))
 
     def finish(self, going: "Callable[[], bool]") -> None:

@@ -1,4 +1,4 @@
-"""Memory the C library holds on to: given back after compiling, and kept from spreading over threads."""
+"""Memory the C library holds on to: given back once, and kept from spreading over threads."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ _ARENAS = 2
 
 
 def shrink() -> None:
-    """Give back what the compiler left behind, and let threads share pools from now on.
+    """Give back what starting took, and let threads share pools from now on.
 
     Only glibc has such pools; elsewhere nothing is done.
     """

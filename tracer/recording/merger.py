@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAN_IN = 8
 MAX_BYTES = 64 << 20
 MAX_SPAN_NS = 3600 * 1_000_000_000
-GROUP_ROWS = 1 << 19
+GROUP_ROWS = 1 << 18
 _NICE = 10
 KINDS = ("events", "samples", "counters")  # what a segment is made of
 
@@ -137,7 +137,9 @@ def _concatenate(
     try:
         for part in parts:
             with writer.open_part_for_reading(part.file) as file:
-                for batch in pq.ParquetFile(file).iter_batches(GROUP_ROWS):
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
+                    GROUP_ROWS, use_threads=False
+                ):
                     if given_up():
                         out.abandon()
                         return None

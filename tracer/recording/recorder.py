@@ -21,7 +21,7 @@ from tracer.recording import footprint, priority, privileges
 from tracer.recording.blocks import BLOCKS_BYTES, Blocks
 from tracer.recording.command import Command, StopSignals
 from tracer.recording.disk import check_room, stopped_early
-from tracer.recording.drainer import CPU_CAP, Drainer
+from tracer.recording.drainer import CPU_CAP, Drainer, longest_pause_s
 from tracer.recording.encoder import Closing, Encoder
 from tracer.recording.filters import filtered_zones, pfn_ranges
 from tracer.recording.healing import Healing
@@ -36,6 +36,7 @@ from tracer.writer import TraceWriter
 
 SEGMENT_ROWS = 4_000_000
 CHECK_INTERVAL_NS = 500_000_000
+RECORDING = "recording"
 ROW_BYTES = 2  # encoded, at most; less where it is known better
 
 
@@ -73,6 +74,7 @@ class Recorder:
         with contextlib.ExitStack() as undo:
             self._files = undo.enter_context(GuestFiles())
             zones = filtered_zones(read_zones(self._files), settings.filters)
+            since_ns = time.monotonic_ns()
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
             self._lists, unread = open_lists(zones, self._probes.pages)
@@ -95,7 +97,9 @@ class Recorder:
         )
         self._merger = Merger(self._writer, settings.keep_ns // 8 if settings.keep_ns else MAX_SPAN_NS)
         self._ledger = Ledger(self._writer, manifest, settings.keep_ns, self._merger)
-        self._drainer = Drainer(self._probes, self._blocks, self._encoder.put)
+        self._drainer = Drainer(
+            self._probes, self._blocks, self._encoder.put, since_ns, longest_pause_s(settings.ring_bytes)
+        )
         self._healing = Healing(settings.resync_interval_ns)
         self._growth = Growth()
         self._rows_closed = 0
@@ -185,7 +189,7 @@ class Recorder:
                 return "failure"
             if signals.received is not None:
                 return signals.received.name
-            if reason := self._turn(tell, "recording"):
+            if reason := self._turn(tell, RECORDING):
                 return reason
             self._heal()
             if command is not None and not command.running:
@@ -207,7 +211,7 @@ class Recorder:
         lost = self._probes.ring_full
         tell(Progress(self._drainer.events, lost, size, self._probes.fill, phase))
         self._growth.note(now_ns, self._drainer.events)
-        if self.settings.keep_ns is not None:
+        if self.settings.keep_ns is not None and phase == RECORDING:
             probes = self._probes.counters()
             self._encoder.submit(lambda: self._ledger.forget_old(probes))
         return reason_to_end(self.settings, self._writer, self._coming_bytes())
