@@ -23,8 +23,8 @@ from replay.buddy.frames import (
     Frames,
     free_blocks,
 )
+from replay.buddy.steps import Columns
 from replay.geometry import Geometry
-from replay.stretches import Columns
 from tracer import FrameState, Snapshot, Trace
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import numpy as np
 
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
+from replay.buddy.steps import Columns
 from replay.device import Device
 from replay.geometry import Geometry
 from replay.policies.protocol import STARTS, Setting
 from replay.schedule import Schedule
 from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
-from replay.stretches import Brought, Columns, stretches
+from replay.stretches import Brought, stretches
 from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:

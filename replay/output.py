@@ -23,7 +23,7 @@ from tracer import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from replay.stretches import Columns
+    from replay.buddy.steps import Columns
 
 
 class TraceOutput:

@@ -13,10 +13,11 @@ import numpy as np
 
 from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames, free_blocks, untouched
 from replay.buddy.ops import meaning_of
+from replay.buddy.steps import Columns
 from replay.geometry import Geometry
 from replay.output import TraceOutput
 from replay.start import Start, refuse_filtered
-from replay.stretches import Brought, Columns, event_columns, first_after, pieces, stretches
+from replay.stretches import Brought, event_columns, first_after, pieces, stretches
 from tracer import (
     CHUNK_FRAMES,
     BuddyInfo,

@@ -15,7 +15,7 @@ from tracer import Fault, FrameState, Snapshot, Trace
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.stretches import Columns
+    from replay.buddy.steps import Columns
 
 # A block on a free list that was read: in the order of the lists, the head first.
 LISTED = np.dtype([("zone", np.int64), ("order", np.int64), ("migratetype", np.int64), ("pfn", np.int64)])

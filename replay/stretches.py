@@ -8,17 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames
+from replay.buddy.steps import Columns
 from replay.geometry import Geometry
 from tracer import Fault, Snapshot, Trace
 
 COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
-Columns: TypeAlias = dict[str, NDArray[Any]]
 
 
 def event_columns(trace: Trace) -> Iterator[Columns]:
@@ -93,7 +92,8 @@ class Brought:
         model = FrameModel(meaning, geometry, frames, shot.end_ns)
         relisted = None
         if shot.lists and shot is trace.start and (lists := trace.lists(shot.name)):
-            read_ns = np.full_like(frames.begin_ns, np.min(lists["read_begin_ns"].to_numpy(), initial=0))
+            listed_ns = lists["read_begin_ns"].to_numpy()
+            read_ns = np.full_like(frames.begin_ns, listed_ns.min() if len(listed_ns) else shot.begin_ns)
             since = Frames(frames.state, read_ns, read_ns, frames.reported_heads)
             relisted = FrameModel(meaning, geometry, since, shot.end_ns)
         return cls(shot, frames, model, relisted)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from replay.stretches import Columns
+    from replay.buddy.steps import Columns
 
 FAR_FUTURE_NS = np.iinfo(np.int64).max
 

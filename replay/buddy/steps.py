@@ -1,7 +1,10 @@
 """From a recorded event to a step of the buddy: which zone, entry or exit, or why it is neither."""
 
+from typing import Any, TypeAlias
+
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.buddy.ops import Meaning
 from replay.geometry import Geometry
@@ -9,6 +12,8 @@ from replay.jit import Int, Words, compiled
 
 NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN = (int(meaning) for meaning in Meaning)
 
+# A batch of events: arrays by column name.
+Columns: TypeAlias = dict[str, NDArray[Any]]
 # What the event columns look like to a compiled function: they come from Parquet, read-only.
 TS = nb.types.Array(nb.int64, 1, "C", readonly=True)
 OP = nb.types.Array(nb.uint8, 1, "C", readonly=True)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.pure import small_types
 from tests.pure.small_types import Builder
-from tracer.probes.btf import BadTypes, Member, Types, load
+from tracer.image.btf import BadTypes, Member, Types, load
 
 
 def kernel() -> Builder:

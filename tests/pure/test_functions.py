@@ -8,10 +8,10 @@ import pytest
 from tests.pure.small_types import Builder
 from tracer.faults import Fault
 from tracer.format import Op
-from tracer.guest import kallsyms
-from tracer.guest.kallsyms import Symbol
+from tracer.image import kallsyms
+from tracer.image.btf import Types
+from tracer.image.kallsyms import Symbol
 from tracer.probes import functions, hooks, ladder
-from tracer.probes.btf import Types
 from tracer.probes.functions import FENTRY, FUNCTIONS, KPROBE, Form, Plan, Unit, all_names, plan, source
 from tracer.probes.hooks import Attached, Hooks
 from tracer.probes.ladder import Ladder, climb, rung_of

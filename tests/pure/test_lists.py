@@ -20,7 +20,7 @@ from tracer.guest.lists import (
     table,
     walk_all,
 )
-from tracer.probes.btf import BadTypes, Member, Types
+from tracer.image.btf import BadTypes, Member, Types
 from tracer.probes.calibration import PageMap
 
 NODE, NAMES, BASE = 0x1000_0000, 0x2000_0000, 0x3000_0000

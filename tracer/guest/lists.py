@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracer.format import LIST_COLUMNS, Zone
-from tracer.guest import kallsyms
-from tracer.guest.kcore import Kcore, Memory
-from tracer.probes.btf import BadTypes, Member, Types, load
+from tracer.image import kallsyms
+from tracer.image.btf import BadTypes, Member, Types, load
+from tracer.image.kcore import Kcore, Memory
 from tracer.probes.calibration import PageMap
 
 if TYPE_CHECKING:

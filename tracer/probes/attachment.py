@@ -15,7 +15,7 @@ import numpy as np
 
 from tracer.faults import Fault, environment
 from tracer.format import Op
-from tracer.guest import kallsyms
+from tracer.image import kallsyms
 from tracer.probes import functions, hooks, library, points
 from tracer.probes.calibration import PageMap, page_map, split, stir
 from tracer.probes.counters import possible_cpus, recursion_misses

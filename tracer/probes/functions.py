@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tracer.format import Op
-from tracer.guest.kallsyms import Symbol
-from tracer.probes.btf import BadTypes, load
+from tracer.image.btf import BadTypes, load
+from tracer.image.kallsyms import Symbol
 
 FENTRY, KPROBE = "fentry", "kprobe"
 ENTRY, RETURN = "entry", "return"

@@ -1,0 +1,1 @@
+"""What the running kernel tells of itself: its types, its symbols, its memory."""
