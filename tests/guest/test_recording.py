@@ -16,6 +16,15 @@ def test_the_trace_of_a_stock_guest_is_complete(traces: Path) -> None:
     assert trace.manifest.reporting.active is True
 
 
+def test_a_wall_clock_that_is_set_does_not_touch_the_times(traces: Path) -> None:
+    trace = open_trace(traces / "fentry.trace")
+    ts_ns = trace.events.select("ts_ns").collect()["ts_ns"]
+    assert ts_ns.is_sorted()
+    assert trace.manifest.late_events == 0
+    first_ns, last_ns = trace.span_ns
+    assert 9e9 < last_ns - first_ns < 600e9  # 4 s of work and 5 of rest, not an hour
+
+
 def test_the_model_agrees_with_a_stock_kernel_inside_and_outside(machine: Machine, traces: Path) -> None:
     outside = json.loads(pagetide_outside("validate", traces / "fentry.trace", "--json"))
     assert outside["fidelity"]["frames_changed"] > 10_000
