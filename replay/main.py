@@ -127,4 +127,14 @@ def _stopped(stop: BaseException) -> int:
 
 def main() -> None:
     """Entry point."""
+    _fill_standard_files()
     sys.exit(run(sys.argv[1:]))
+
+
+def _fill_standard_files() -> None:
+    """Whoever closed one of them (2>&-) gets nothing there, and no other file takes its place."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the whole process

@@ -155,6 +155,10 @@ def _record(
     if traced is not None and traced.exit_status:
         warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
         raise typer.Exit(traced.exit_status)
+    if traced is not None and traced.cut_short:
+        warn(f"COMMAND {traced.cut_short}: recording ended by {manifest.ended_by}")
+        if signals.received is not None:
+            raise typer.Exit(128 + signals.received)
     if manifest.ended_by == "disk":
         raise disk_too_full(out, settings.min_free_bytes)
     if manifest.lost and not allow_loss:
@@ -180,7 +184,7 @@ def _status_line(tqdm: Any) -> Iterator[Any]:  # noqa: ANN401 - the class, impor
 
 
 def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
-    kept = sum(probe.kept for probe in manifest.probes)
+    kept = sum(probe.kept for probe in manifest.probes) - manifest.discarded_events
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if as_json:
         emit(

@@ -111,6 +111,13 @@ class Command:
                 os.waitpid(self._keeper, 0)
 
     @property
+    def cut_short(self) -> str | None:
+        """What it was denied, in words; None when it ran to its own end."""
+        if not self._started:
+            return "was not started"
+        return "was ended before it was done" if self._stopped_by_us else None
+
+    @property
     def exit_status(self) -> int:
         """Its exit code as a shell tells it (128 + n for signal n); 0 if the recorder ended it."""
         if not self._started or self._stopped_by_us:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracer.format import Part, Segment
-from tracer.recording import priority
+from tracer.recording import footprint, priority
 from tracer.writer import segment_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Merger:
             self._wake.clear()
             try:
                 while not self._stop.is_set() and self._merge_once():
-                    pass
+                    footprint.shrink()  # decoding and encoding side by side leaves a lot behind
             except Exception as error:
                 self.failure = error
                 return

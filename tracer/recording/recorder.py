@@ -160,7 +160,7 @@ class Recorder:
                 after.callback(self._lists.close)
             self._observer.start()
             self._snapshot("start", tell)
-            if command is not None and self._alive and signals.received is None:
+            if command is not None and self._alive and signals.received is None and not self._bound():
                 after.callback(command.stop)
                 self._start(command)
             ended_by = self._record(command, signals, tell)
@@ -184,6 +184,7 @@ class Recorder:
         """Drain until there is a reason to stop; returns the reason."""
         duration_ns = self.settings.duration_ns
         deadline_ns = None if duration_ns is None else time.monotonic_ns() + duration_ns
+        self._check_due_ns = 0
         while True:
             if not self._alive:
                 return "failure"
@@ -214,6 +215,10 @@ class Recorder:
         if self.settings.keep_ns is not None and phase == RECORDING:
             probes = self._probes.counters()
             self._encoder.submit(lambda: self._ledger.forget_old(probes))
+        return self._bound()
+
+    def _bound(self) -> str | None:
+        """Which bound is reached, if one is."""
         return reason_to_end(self.settings, self._writer, self._coming_bytes())
 
     def _coming_bytes(self) -> int:
