@@ -75,7 +75,7 @@ def record(
     ] = "64MiB",
     resync: Annotated[
         str | None,
-        typer.Option(help="Read the state of all frames again this often (5s or more); after a loss anyway."),
+        typer.Option(help="Read all frames' state again this often (5s or more); after a loss anyway."),
     ] = None,
     keep: Annotated[
         str | None,

@@ -68,7 +68,8 @@ def _guest(trace: Trace) -> Iterator[str]:
     managed = sum(zone.managed for zone in manifest.zones) * guest.page_size
     yield f"{trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, {human_bytes(trace.size_bytes)}"
     yield f"guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs"
-    yield f"memory: {human_bytes(managed)} managed, pages of {guest.page_size} bytes, THP {_known(guest.thp_mode)}"
+    pages = f"pages of {guest.page_size} bytes"
+    yield f"memory: {human_bytes(managed)} managed, {pages}, THP {_known(guest.thp_mode)}"
     yield f"max order {guest.max_order}, pageblock order {guest.pageblock_order}, HZ {_known(guest.hz)}"
     active = {True: "active", False: "not active", None: "unknown"}[manifest.reporting.active]
     yield f"own reporting: {active}, order {_known(manifest.reporting.order)}"

@@ -22,5 +22,5 @@ def warn(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Text of a file or a name as it may go to a terminal: control characters as \\xNN, the rest as it is."""
+    r"""Text of a file or a name as it may go to a terminal: control characters as \xNN, the rest as it is."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

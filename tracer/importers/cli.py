@@ -33,7 +33,8 @@ def import_(
         typer.Argument(
             metavar="FILE",
             help="perf.data or text of perf script; text of trace-cmd report or tracefs' trace, trace_pipe. "
-            "perf script tells of lost events only with --show-lost-events. May be gzipped text, or - for text on stdin.",
+            "May be gzipped text, or - for text on stdin. "
+            "perf script tells of lost events only with --show-lost-events.",
         ),
     ],
     *,
