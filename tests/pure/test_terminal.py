@@ -98,7 +98,7 @@ def test_samples_are_counted_once_for_all_zones():
 
 
 def test_a_kernel_without_kcore_is_said_to_have_none(tmp_path):
-    with pytest.raises(OSError, match="^this kernel has no /.*kcore$"):
+    with pytest.raises(OSError, match=r"^this kernel has no /.*kcore$"):
         Kcore(tmp_path / "kcore")
 
 
