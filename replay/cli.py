@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, Trace, duration_ns, human_bytes, open_trace
+from tracer import Fault, Trace, duration_ns, human_bytes, open_trace, plain
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def slice_(
     after_ns, until_ns = duration_ns(from_), duration_ns(to)
     part = slice_trace(whole, out, after_ns, until_ns, force=force)
     first_ns, last_ns = part.span_ns
-    snapshots = [shot.name for shot in part.manifest.snapshots]
+    snapshots = [plain(shot.name) for shot in part.manifest.snapshots]
     if as_json:
         emit(
             {
@@ -160,7 +160,7 @@ def slice_(
                 "to_s": until_ns / 1e9,
                 "events": part.rows,
                 "duration_s": (last_ns - first_ns) / 1e9,
-                "snapshots": snapshots,
+                "snapshots": [shot.name for shot in part.manifest.snapshots],
                 "lost_events": part.manifest.lost,
                 "size_bytes": part.size_bytes,
                 "warnings": whole.warnings,
@@ -180,7 +180,7 @@ def emit(value: dict[str, Any]) -> None:
 
 def warn(text: str) -> None:
     """Say something on stderr."""
-    print(f"pagetide: {text}", file=sys.stderr)
+    print(f"pagetide: {plain(text)}", file=sys.stderr)
 
 
 @contextmanager

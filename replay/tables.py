@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from replay.policies.protocol import Parameter, Policy
-from tracer import human_bytes
+from tracer import human_bytes, plain
 from tracer.units import human_duration
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def replay_table(done: "Replay", options: "Options") -> None:
     first_ns, last_ns = done.trace.span_ns
     guest = done.trace.manifest.guest
     console.print(
-        f"{done.trace.path}: {done.trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, "
-        f"Linux {guest.kernel_release}\nstart {done.start_word(options)}, backing {options.backing}",
+        f"{plain(str(done.trace.path))}: {done.trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, "
+        f"Linux {plain(guest.kernel_release)}\nstart {done.start_word(options)}, backing {options.backing}",
         soft_wrap=True,
     )
     for line in done.limits:
-        console.print(f"note: {line}", style="dim", markup=False)
+        console.print(f"note: {plain(line)}", style="dim", markup=False)
     table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
     labels = _labels([result.policy for result in done.results])
     for label, result in zip(labels, done.results, strict=True):
@@ -136,7 +136,8 @@ def verdict_table(verdict: "Verdict") -> None:
     console = _console()
     f = verdict.fidelity
     impossible = f["exit_of_used"] + f["entry_of_free"]
-    console.print(f"{verdict.trace.path}: the model against the {verdict.snapshot.name} snapshot")
+    path, name = plain(str(verdict.trace.path)), plain(verdict.snapshot.name)
+    console.print(f"{path}: the model against the {name} snapshot")
     table = _table("", "count", "share")
     table.add_row("steps", f"{f['steps']:,}", "")
     table.add_row("impossible: exit of a used frame", f"{f['exit_of_used']:,}", "")
@@ -154,7 +155,7 @@ def verdict_table(verdict: "Verdict") -> None:
     if verdict.orders:
         console.print(_free_blocks(verdict))
     for warning in verdict.warnings:
-        console.print(f"note: {warning}", style="dim", markup=False)
+        console.print(f"note: {plain(warning)}", style="dim", markup=False)
 
 
 def _snapshots(verdict: "Verdict") -> Table:
@@ -164,7 +165,7 @@ def _snapshots(verdict: "Verdict") -> Table:
     for found in verdict.comparisons:
         counts = found.counts
         table.add_row(
-            found.snapshot.name,
+            plain(found.snapshot.name),
             human_duration((found.snapshot.end_ns - first_ns) / 1e9),
             f"{counts['steps']:,}",
             f"{counts['exit_of_used'] + counts['entry_of_free']:,}",
@@ -181,6 +182,7 @@ def _free_blocks(verdict: "Verdict") -> Table:
     """Free blocks by order of each zone, the model's above the kernel's."""
     table = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
     for zone in verdict.orders:
-        table.add_row(f"{zone.node}/{zone.zone} model", *map(str, zone.model))
-        table.add_row(f"{zone.node}/{zone.zone} kernel", *map(str, zone.kernel))
+        name = f"{zone.node}/{plain(zone.zone)}"
+        table.add_row(f"{name} model", *map(str, zone.model))
+        table.add_row(f"{name} kernel", *map(str, zone.kernel))
     return table

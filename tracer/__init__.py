@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
+    from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
 
@@ -46,6 +47,7 @@ __all__ = [
     "human_bytes",
     "open_trace",
     "output_fault",
+    "plain",
     "put_in_place",
     "remove_tree",
     "segment_of",
@@ -72,6 +74,7 @@ _HOMES = {
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
+    "plain": "terminal",
     "put_in_place": "output",
     "remove_tree": "output",
     "segment_of": "writer",

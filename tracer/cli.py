@@ -70,21 +70,31 @@ def record(
         typer.Option(help="buddy: what enters and leaves the free lists; frame: who owns a page; both."),
     ] = "buddy",
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
-    ring: Annotated[str, typer.Option(help="Size of the ring the kernel writes into.")] = "64MiB",
+    ring: Annotated[
+        str, typer.Option(help="Size of the ring the kernel writes into; a power of two.")
+    ] = "64MiB",
     resync: Annotated[
-        str | None, typer.Option(help="Read the state of all frames again this often; after a loss anyway.")
+        str | None,
+        typer.Option(help="Read all frames' state again this often (5s or more); after a loss anyway."),
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(help="Keep the last 30m, say, and remove what is older as it goes.")
+        str | None,
+        typer.Option(help="Keep the last 30m, say (40s or more), and remove what is older as it goes."),
     ] = None,
     max_size: Annotated[str | None, typer.Option(help="Stop before the trace is larger, like 2GiB.")] = None,
-    min_free: Annotated[str, typer.Option(help="Stop when less is left on the disk.")] = "64MiB",
+    min_free: Annotated[
+        str, typer.Option(help="Stop when less is left on the disk; twice that to begin.")
+    ] = "64MiB",
     orders: Annotated[
-        str | None, typer.Option(help="Keep only these orders, like 9-10; others are counted, in the kernel.")
+        str | None,
+        typer.Option(
+            help="Keep only these orders, like 9-10, the end included; others are counted, in the kernel."
+        ),
     ] = None,
     zones: Annotated[str | None, typer.Option(help="Keep only these zones, like Normal,DMA32.")] = None,
     pfns: Annotated[
-        str | None, typer.Option(help="Keep only these page frames, like 0x100000-0x200000.")
+        str | None,
+        typer.Option(help="Keep only these page frames, like 0x100000-0x200000, the end not included."),
     ] = None,
     with_pid: Annotated[
         bool, typer.Option("--with-pid", help="Frame layer: record whose process it is. Not for sharing.")

@@ -15,7 +15,7 @@ from tracer.probes import library, points
 from tracer.probes.attachment import Wanted, kernel_headers
 from tracer.probes.functions import FENTRY
 from tracer.probes.kernel import KernelProbes
-from tracer.probes.ladder import KPROBES, TRACEPOINTS, climb
+from tracer.probes.ladder import KPROBES, TRACEPOINTS, climb, highest_wanted
 from tracer.probes.points import LAYERS
 from tracer.probes.tracefs import MOUNT_COMMAND, TRACEFS, ensure_mounted, is_mounted
 
@@ -33,7 +33,12 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything recording needs; the last check really loads the programs."""
+    """Look at everything recording needs; the last check really loads the programs.
+
+    Raises:
+        Fault: when PAGETIDE_RUNG names no rung: a mistake of the caller's, not of the guest.
+    """
+    highest_wanted()
     checks = list(_requirements())
     if all(check.state != "missing" for check in checks):
         checks.append(_load())
@@ -44,8 +49,9 @@ def ensure_recordable() -> None:
     """Check all that can be checked without loading a program; mounts tracefs if nobody did yet.
 
     Raises:
-        Fault: for the first thing that is missing.
+        Fault: for the first thing that is missing, or when PAGETIDE_RUNG names no rung.
     """
+    highest_wanted()
     ensure_mounted()
     for check in _requirements():
         if check.state == "missing":

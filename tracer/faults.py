@@ -27,7 +27,10 @@ class Fault(Exception):  # noqa: N818 - a fault of the input or the machine, not
         self.what, self.how, self.fix, self.code = what, how, fix, code
 
     def __str__(self) -> str:
-        return f"{self.what}\n  how we know: {self.how}\n  what to do:  {self.fix}"
+        from tracer.terminal import plain  # what a terminal needs is imported when something is shown there
+
+        what, how, fix = map(plain, (self.what, self.how, self.fix))
+        return f"{what}\n  how we know: {how}\n  what to do:  {fix}"
 
 
 def environment(what: str, how: str, fix: str) -> Fault:

@@ -30,6 +30,12 @@ def check_output(path: Path, *, force: bool) -> None:
     Raises:
         Fault: saying which and why.
     """
+    if path.name in {"", "..", ".trace"}:
+        raise Fault(
+            f"a trace is a folder NAME.trace, not {path}",
+            "it has no name of its own",
+            "write guest.trace, say",
+        )
     if path.suffix != ".trace":
         raise Fault(
             f"a trace is a folder NAME.trace, not {path.name}",

@@ -1,12 +1,14 @@
 """What the commands of this half say: one JSON object on stdout, or words on stderr."""
 
 import json
+import re
 import sys
 from typing import Annotated, Any
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -16,4 +18,9 @@ def emit(value: dict[str, Any]) -> None:
 
 def warn(text: str) -> None:
     """Say something on stderr."""
-    print(f"pagetide: {text}", file=sys.stderr)
+    print(f"pagetide: {plain(text)}", file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    r"""Text of a file or a name as it may go to a terminal: control characters as \xNN, the rest as it is."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.live.running import WORKLOAD, answer, fault, pagetide
 from tracer import Op, open_trace
@@ -52,4 +53,18 @@ def assert_outside_is_absent(runs: object, first: int, end: int) -> None:
 def test_a_zone_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = pagetide("record", tmp_path / "a.trace", "--zones", "Nowhere", "--", "true")
     assert "no zone Nowhere" in fault(done, 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--orders", "0-19"], "this guest has no order 19"),
+        (["--pfns", "0x7000000000-0x7000000001"], "nothing would be recorded"),
+    ],
+    ids=["orders", "pfns"],
+)
+def test_what_this_guest_has_not_is_refused(tmp_path: Path, flags: list[str], what: str) -> None:
+    said = fault(pagetide("record", tmp_path / "a.trace", *flags, "--duration", "1s"), 1)
+    assert what in said
     assert not list(tmp_path.iterdir())

@@ -115,7 +115,15 @@ def test_an_interpreter_that_is_gone_is_refused(make, tmp_path):
     path.chmod(0o755)
     with pytest.raises(CommandRefused) as caught:
         make(path).start()
-    assert "No such file" in caught.value.how
+    assert caught.value.exit_status == 126
+    assert caught.value.how == "its interpreter is missing (errno 2)"
+
+
+def test_a_folder_is_no_command(make, tmp_path):
+    with pytest.raises(CommandRefused) as caught:
+        make(tmp_path)
+    assert caught.value.exit_status == 126
+    assert caught.value.how == "it is a directory (errno 21)"
 
 
 def test_nothing_runs_before_it_is_started(python, tmp_path):

@@ -68,6 +68,19 @@ def test_every_verb_has_its_own_help(verb):
     assert f"pagetide {verb}" in done.stdout
 
 
+HELP = {
+    "record": ("5s or more", "40s or more", "a power of two", "twice that to begin", "the end included",
+               "the end not included"),
+    "import": ("only with --show-lost-events",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", HELP)
+def test_the_help_tells_bounds_before_they_are_met(verb):
+    told = "".join(pagetide(verb, "--help").stdout.split())  # it breaks lines at hyphens too
+    assert [words for words in HELP[verb] if words.replace(" ", "") not in told] == []
+
+
 def test_the_version_is_told():
     assert pagetide("--version").stdout == "pagetide 0.1.0\n"
 

@@ -172,3 +172,12 @@ def test_people_are_told_the_fix(good, capsys):
     out = capsys.readouterr().out
     assert "apt-get install python3-bpfcc" in out
     assert "cannot be recorded" in out
+
+
+@pytest.mark.parametrize("look", [doctor.examine, doctor.ensure_recordable])
+def test_a_rung_that_does_not_exist_is_the_callers_mistake(good, look):
+    good.setenv("PAGETIDE_RUNG", "roof")
+    good.setattr(doctor, "ensure_mounted", lambda: None)
+    with pytest.raises(Fault, match="there is no rung roof") as caught:
+        look()
+    assert caught.value.code == ExitCode.USAGE

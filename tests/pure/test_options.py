@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.pure.small_traces import ZONES
 from tracer.faults import Fault
 from tracer.format import Filters
-from tracer.recording.filters import filtered_zones, pfn_ranges
+from tracer.recording.filters import check_orders, filtered_zones, pfn_ranges
 from tracer.recording.options import Asked, settings_of
 from tracer.recording.settings import Settings
 
@@ -90,6 +90,21 @@ def test_any_text_is_a_setting_or_a_fault_that_names_its_option(option, text):
     except Fault as fault:
         told = fault.what
     assert not told or f"--{option.replace('_', '-')}" in told
+
+
+@pytest.mark.parametrize(("option", "value", "how", "fix"), [
+    ("pfns", "x", "not FIRST-LAST", "--pfns 0x100000-0x200000"),
+    ("pfns", "9-3", "reversed", "--pfns 0x100000-0x200000"),
+    ("pfns", "5-5", "its end is not included", "--pfns 0x100000-0x200000"),
+    ("pfns", "1-0x10000000001", "ends above", "--pfns 0x100000-0x200000"),
+    ("orders", "9-3", "reversed", "--orders 9-10"),
+    ("mode", "0777", "executable bits are not allowed", "0600 or 0640"),
+    ("mode", "0400", "readable and writable", "0600 or 0640"),
+])  # fmt: skip
+def test_a_wrong_value_is_answered_with_why_and_a_right_one(option, value, how, fix):
+    fault = refusal(**{option: value})
+    assert how in fault.how
+    assert fault.fix == fix
 
 
 @pytest.mark.parametrize("flag", ["with_pid", "with_gfp"])
@@ -183,7 +198,19 @@ def test_a_zone_that_this_guest_has_not_is_named_with_those_it_has():
     assert "DMA, Normal" in caught.value.how
 
 
-def test_filters_that_leave_nothing_are_a_fault():
-    filters = Filters(zones=["DMA"], pfns=[100, 200])
+@pytest.mark.parametrize("zones", [None, ["DMA"]])
+def test_filters_that_leave_nothing_are_a_fault(zones):
+    filters = Filters(zones=zones, pfns=[100, 200] if zones else [1 << 30, 1 << 31])
     with pytest.raises(Fault, match="nothing would be recorded"):
         pfn_ranges(filtered_zones(GUEST, filters), filters)
+
+
+@pytest.mark.parametrize("filters", [None, Filters(zones=["DMA"]), Filters(orders=[0, 10])])
+def test_orders_that_this_guest_has_are_kept_to(filters):
+    check_orders(filters, 10)
+
+
+def test_an_order_that_this_guest_has_not_is_a_fault():
+    with pytest.raises(Fault, match="this guest has no order 11") as caught:
+        check_orders(Filters(orders=[9, 11]), 10)
+    assert "0 to 10" in caught.value.how

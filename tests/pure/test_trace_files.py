@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -395,6 +396,13 @@ def test_a_trace_is_never_written_through_a_link(whole, tmp_path, force):
 @pytest.mark.parametrize("name", ["a", "a.traces", ".trace", "a.trace.gz"])
 def test_a_trace_needs_its_ending(tmp_path, name):
     assert "NAME.trace" in fault_of(lambda: check_output(tmp_path / name, force=False)).what
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".trace"])
+def test_an_output_without_a_name_is_told_to_have_none(name):
+    fault = fault_of(lambda: check_output(Path(name), force=False))
+    assert fault.how == "it has no name of its own"
+    assert fault.what.endswith(f"not {name or '.'}")
 
 
 def test_an_output_in_a_folder_that_does_not_exist_is_refused(tmp_path):

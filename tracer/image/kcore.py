@@ -31,7 +31,10 @@ class Kcore:
         Raises:
             OSError: when there is none, it is closed to us, or it is no 64-bit ELF file.
         """
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise OSError(f"this kernel has no {path}") from error
         try:
             self._segments = _segments(os.pread(self._file, _HEADERS_BYTES, 0), path)
         except BaseException:

@@ -11,7 +11,7 @@ import typer
 
 from tracer.faults import ExitCode, Fault
 from tracer.format import MAX_ORDER_LIMIT, to_json
-from tracer.terminal import Json, emit, warn
+from tracer.terminal import Json, emit, plain, warn
 from tracer.units import human_bytes, size_bytes
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def import_(
         typer.Argument(
             metavar="FILE",
             help="perf.data or text of perf script; text of trace-cmd report or tracefs' trace, trace_pipe. "
-            "May be gzipped text, or - for text on stdin.",
+            "May be gzipped text, or - for text on stdin. "
+            "perf script tells of lost events only with --show-lost-events.",
         ),
     ],
     *,
@@ -56,6 +57,7 @@ def import_(
 ) -> None:
     """Make a trace of page alloc/free events that perf or ftrace recorded; its notes say what is unknown."""
     from tracer.importers.importing import Wanted, import_file
+    from tracer.importers.source import is_perf_data
 
     said = _guest_said(page_size, max_order, pageblock_order, pcp_orders)
     _check_kind(kind, file)
@@ -68,6 +70,7 @@ def import_(
         with_pid=with_pid,
         with_gfp=with_gfp,
         force=force,
+        perf_text=kind is Kind.PERF and not is_perf_data(file),
     )
     with _progress() as tell:
         imported = import_file(wanted, tell)
@@ -149,7 +152,7 @@ def _tell(out: Path, imported: "Imported", *, as_json: bool) -> None:
     print(f"  of {summary.lines:,} lines {summary.other:,} are other, {bad:,} cannot be read")
     print(f"  layers: {', '.join(manifest.layers)}")
     for note in manifest.notes:
-        print(f"  note: {note}")
+        print(f"  note: {plain(note)}")
     if bad:
         warn(f"the first line that cannot be read: {summary.first_bad}")
     if manifest.lost:

@@ -30,6 +30,7 @@ class Wanted:
         name: the file as named on the command line; `-`: stdin.
         out: the trace to make.
         command_line: what may be shared of it.
+        perf_text: it is what `perf script` wrote, by somebody else's call.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Wanted:
     with_pid: bool = False
     with_gfp: bool = False
     force: bool = False
+    perf_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class _Import:
             lost=self._losses.events,
             late=self._ordering.late,
             command_line=self._wanted.command_line,
+            perf_text=self._wanted.perf_text,
         )
 
 

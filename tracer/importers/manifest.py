@@ -80,8 +80,11 @@ def manifest_of(
     lost: int,
     late: int,
     command_line: list[str],
+    perf_text: bool = False,
 ) -> Manifest:
-    """The manifest as things stand. `lost`: all lost events; `late`: those stored after a later one."""
+    """The manifest as things stand. `lost`: all lost events; `late`: those stored after a later one.
+    `perf_text`: as `importing.Wanted`.
+    """
     guest = guest_of(summary, said)
     return Manifest(
         format=FORMAT_VERSION,
@@ -101,5 +104,6 @@ def manifest_of(
             *notes.unknown(summary, layers),
             notes.assumed(summary, said, guest),
             *notes.dirt(summary, lost, late),
+            *notes.silent(summary, perf_text=perf_text),
         ],
     )

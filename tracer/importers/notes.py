@@ -75,3 +75,9 @@ def dirt(summary: "Summary", lost: int, late: int) -> Iterator[str]:
         yield f"events whose pid may be a thread's, as the file names no process: {summary.threads}"
     if summary.unknown_flags:
         yield f"allocation flags without a number, left out: {', '.join(sorted(summary.unknown_flags))}"
+
+
+def silent(summary: "Summary", *, perf_text: bool) -> Iterator[str]:
+    """What may be missing without a word: perf leaves its lines on losses out unless asked for them."""
+    if perf_text and not summary.tells_losses:
+        yield "perf script tells of lost events only with --show-lost-events"

@@ -27,6 +27,7 @@ class Summary:
     bad: Counter[int] = field(default_factory=Counter)
     no_page: Counter[int] = field(default_factory=Counter)
     first_bad: str | None = None
+    tells_losses: bool = False  # a line of it says that events are missing
     microseconds: int = 0
     no_cpu: int = 0
     threads: int = 0
@@ -42,6 +43,7 @@ class Summary:
             self.headers.read(line)
         self.lines, self.other = self.lines + block.lines, self.other + block.other
         self.bad += block.bad
+        self.tells_losses |= bool(block.marks)
         self.no_page += block.no_page
         self.first_bad = self.first_bad or block.first_bad
         self.microseconds += block.microseconds

@@ -41,15 +41,25 @@ class Ladder:
         return {TRACEPOINTS: (), KPROBES: (KPROBE,), FENTRY: (FENTRY, KPROBE)}[self.rung]
 
 
+def highest_wanted(environ: Mapping[str, str] = os.environ) -> str:
+    """The rung above which nothing is tried.
+
+    Raises:
+        Fault: when PAGETIDE_RUNG names none.
+    """
+    top = environ.get(HELD) or RUNGS[-1]
+    if top not in RUNGS:
+        raise Fault(f"there is no rung {top}", f"{HELD}={top}", f"one of {', '.join(RUNGS)}, or unset it")
+    return top
+
+
 def climb(environ: Mapping[str, str] = os.environ) -> Ladder:
     """Try from the highest rung down.
 
     Raises:
         Fault: when PAGETIDE_RUNG names no rung, or BCC is missing.
     """
-    top = environ.get(HELD) or RUNGS[-1]
-    if top not in RUNGS:
-        raise Fault(f"there is no rung {top}", f"{HELD}={top}", f"one of {', '.join(RUNGS)}, or unset it")
+    top = highest_wanted(environ)
     lib = library.load().lib
     reasons = [f"held down by {HELD}"] if top != RUNGS[-1] else []
     trials = {FENTRY: _try_fentry, KPROBES: _try_kprobe}

@@ -40,8 +40,10 @@ class CommandNotFound(Fault):
 class CommandRefused(Fault):
     """COMMAND is there but is no program: exits with the shell's code for that."""
 
-    def __init__(self, name: str, error: OSError) -> None:
-        how = f"{error.strerror} (errno {error.errno})"
+    def __init__(self, name: str, number: int) -> None:
+        """`number`: the errno that running it gave, or would give."""
+        said = {errno.EISDIR: "it is a directory", errno.ENOENT: "its interpreter is missing"}
+        how = f"{said.get(number, os.strerror(number))} (errno {number})"
         super().__init__(
             f"{name} cannot be run", how, "name a program, or its interpreter; a trace that was begun is kept"
         )
@@ -56,9 +58,10 @@ class Command:
 
         Raises:
             CommandNotFound: when it does not.
+            CommandRefused: when it is a directory, or not executable.
         """
-        if shutil.which(argv[0]) is None and Path(argv[0]).is_file() and os.sep in argv[0]:
-            raise CommandRefused(argv[0], PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        if shutil.which(argv[0]) is None and Path(argv[0]).exists() and os.sep in argv[0]:
+            raise CommandRefused(argv[0], errno.EISDIR if Path(argv[0]).is_dir() else errno.EACCES)
         if shutil.which(argv[0]) is None:
             raise CommandNotFound(argv[0])
         self._argv = argv
@@ -85,7 +88,7 @@ class Command:
         self._say(_GO)
         number = json.loads(self._hear() or b"5")  # EIO: the keeper was killed
         if number:
-            raise CommandRefused(self._argv[0], OSError(number, os.strerror(number)))
+            raise CommandRefused(self._argv[0], number)
         self._started = True
 
     @property

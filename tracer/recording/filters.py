@@ -22,17 +22,40 @@ def filtered_zones(zones: list[Zone], filters: Filters | None) -> list[Zone]:
     return [zone for zone in zones if zone.name in filters.zones]
 
 
+def check_orders(filters: Filters | None, max_order: int) -> None:
+    """Refuse orders that this guest does not have.
+
+    Raises:
+        Fault: when one is above `max_order`.
+    """
+    if filters is None or filters.orders is None or filters.orders[1] <= max_order:
+        return
+    raise Fault(
+        f"this guest has no order {filters.orders[1]}",
+        f"/proc/buddyinfo shows orders 0 to {max_order}",
+        f"--orders from 0 to {max_order}",
+    )
+
+
 def pfn_ranges(zones: list[Zone], filters: Filters | None) -> tuple[tuple[int, int], ...]:
-    """[first, end) ranges to keep; empty where everything is. `zones`: the recorded ones."""
+    """[first, end) ranges to keep; empty where everything is. `zones`: the recorded ones.
+
+    Raises:
+        Fault: when no frame of them would be kept.
+    """
     if filters is None or (filters.zones is None and filters.pfns is None):
         return ()
     first, end = filters.pfns or (0, 1 << 40)
-    spans = [(zone.start_pfn, zone.end_pfn) for zone in zones] if filters.zones else [(0, 1 << 40)]
+    spans = [(zone.start_pfn, zone.end_pfn) for zone in zones]
     ranges = [(max(first, a), min(end, b)) for a, b in spans if max(first, a) < min(end, b)]
     if not ranges:
         raise Fault(
             "nothing would be recorded",
-            f"no zone has frames in {first}..{end}",
+            f"no zone has frames in {first:#x}..{end:#x}: {_spans(zones)}",
             "choose zones and pfns that meet",
         )
-    return tuple(ranges)
+    return tuple(ranges) if filters.zones else ((first, end),)
+
+
+def _spans(zones: list[Zone]) -> str:
+    return ", ".join(f"{zone.name} {zone.start_pfn:#x}..{zone.end_pfn:#x}" for zone in zones)

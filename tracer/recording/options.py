@@ -108,8 +108,11 @@ def _ring_bytes(text: str) -> int:
 
 
 def _file_mode(text: str) -> int:
-    if not re.fullmatch(r"0?[67][0-7]{2}", text) or int(text, 8) & 0o111:
-        raise _refused("mode", text, "it must be octal, readable and writable by its owner", "0600 or 0640")
+    fix = "0600 or 0640"
+    if not re.fullmatch(r"0?[67][0-7]{2}", text):
+        raise _refused("mode", text, "it must be octal, readable and writable by its owner", fix)
+    if int(text, 8) & 0o111:
+        raise _refused("mode", text, "executable bits are not allowed", fix)
     return int(text, 8)
 
 
@@ -130,16 +133,23 @@ def _names(option: str, text: str) -> list[str]:
     return names
 
 
+_SPANS = {"orders": "--orders 9-10", "pfns": "--pfns 0x100000-0x200000"}
+
+
 def _span(option: str, text: str, most: int) -> list[int]:
     """`A-B` or `A`, decimal or 0x: orders include B, of pfns B is the first one not kept."""
     number = r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
     match = re.fullmatch(rf"{number}(?:-{number})?", text)
     if match is None:
-        raise _refused(option, text, "it is not FIRST-LAST", f"--{option} 9-10")
+        raise _refused(option, text, "it is not FIRST-LAST", _SPANS[option])
     first = _whole(match[1])
     last = _whole(match[2]) if match[2] else first + (option == "pfns")
-    if first > last or last > most or (option == "pfns" and first == last):
-        raise _refused(option, text, f"it must rise and stay below {most}", f"--{option} 9-10")
+    if first > last:
+        raise _refused(option, text, "it is reversed: its end is before its start", _SPANS[option])
+    if option == "pfns" and first == last:
+        raise _refused(option, text, "it is empty: its end is not included", _SPANS[option])
+    if last > most:
+        raise _refused(option, text, f"it ends above {most}", _SPANS[option])
     return [first, last]
 
 

@@ -23,7 +23,7 @@ from tracer.recording.command import Command, StopSignals
 from tracer.recording.disk import check_room, stopped_early
 from tracer.recording.drainer import CPU_CAP, Drainer, longest_pause_s
 from tracer.recording.encoder import Closing, Encoder
-from tracer.recording.filters import filtered_zones, pfn_ranges
+from tracer.recording.filters import check_orders, filtered_zones, pfn_ranges
 from tracer.recording.healing import Healing
 from tracer.recording.ledger import Ledger
 from tracer.recording.lists import open_lists
@@ -74,6 +74,7 @@ class Recorder:
         with contextlib.ExitStack() as undo:
             self._files = undo.enter_context(GuestFiles())
             zones = filtered_zones(read_zones(self._files), settings.filters)
+            check_orders(settings.filters, read_guest(self._files).max_order)
             since_ns = time.monotonic_ns()
             self._probes = KernelProbes(_wanted(settings, zones))
             undo.callback(self._probes.close)
