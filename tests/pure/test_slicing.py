@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.slicing import slice_trace
-from tests.pure.small_traces import manifest
+from tests.pure.small_traces import ZONES, manifest
 from tests.pure.test_resyncs import outcome
 from tests.pure.worlds import World, event_columns, plain, worlds, write
 from tracer import Fault, Loss, Op, Probe, Trace, TraceWriter, open_trace
@@ -233,3 +234,13 @@ def test_a_slice_lost_what_its_own_losses_say(
 def test_a_slice_keeps_the_losses_that_nothing_locates(tmp_path: Path) -> None:
     trace = lossy(tmp_path / "a.trace", [Loss(1900, 1900, 10)], (10, 30))
     assert cut(trace, tmp_path / "b.trace", 0, 500).manifest.lost == 30
+
+
+def test_a_guest_that_no_memory_here_holds_is_a_fault(tmp_path: Path) -> None:
+    far = [replace(ZONES[0], start_pfn=(1 << 40) - ZONES[0].spanned)]
+    told: dict[str, Any] = {"rung": "imported", "clock": None, "zones": far}
+    writer = TraceWriter(tmp_path / "a.trace", manifest(**told))
+    writer.write_segment(event_columns([(1000, True, 0, 9), (1500, False, 0, 9)]), [])
+    writer.close(manifest(**told, status="complete"))
+    with pytest.raises(Fault, match="cannot be replayed on this machine"):
+        cut(tmp_path / "a.trace", tmp_path / "b.trace", 100, 300)
