@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from tracer import Fault, Guest, Zone, environment, human_bytes
+from tracer import Fault, Guest, Zone, human_bytes
 
 HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
 MOVABLE = 1
@@ -50,7 +50,7 @@ class Geometry:
             )
         last, memory_bytes = max(zone.end_pfn for zone in zones), _memory_bytes()
         if last * STATE_BYTES > memory_bytes:
-            raise environment(
+            raise Fault(
                 f"a guest with frames up to {last:,} cannot be replayed on this machine",
                 f"their states need {human_bytes(last * STATE_BYTES)}, it has {human_bytes(memory_bytes)}",
                 "check its zones with pagetide info, or use a larger machine",

@@ -96,8 +96,8 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
     """Cut what lies between two times into the trace (ns); returns the new trace.
 
     Raises:
-        Fault: when the span is empty, `out` is the trace itself or cannot be written, or the frames at the cut
-            cannot be known.
+        Fault: when the span is empty, `out` is the trace itself or cannot be written, or the frames
+            at the cut cannot be known.
     """
     refuse_filtered(trace)
     _refuse_itself(trace.path, out)
