@@ -1,12 +1,19 @@
 """The shape of a guest's memory, as every part of the engine needs it."""
 
+import os
 from dataclasses import dataclass
 
-from tracer import Fault, Guest, Zone
+from tracer import Fault, Guest, Zone, human_bytes
 
 HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
 MOVABLE = 1
 MERGEABLE_TYPES = 3  # UNMOVABLE, MOVABLE, RECLAIMABLE: migratetype_is_mergeable()
+
+STATE_BYTES = 2  # of a frame, at the least: what it is, and whether it was seen
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Geometry:
         """The geometry of a trace's guest; the default order is its pageblock order.
 
         Raises:
-            Fault: when no block of that order can exist.
+            Fault: when no block of that order can exist, or this machine cannot hold the frames' states.
         """
         order = guest.pageblock_order if order is None else order
         if not 0 <= order <= guest.max_order:
@@ -40,6 +47,13 @@ class Geometry:
                 f"reporting order {order} is not possible on this guest",
                 f"its free lists have orders 0 to {guest.max_order}",
                 f"order={guest.pageblock_order} is its pageblock order",
+            )
+        last, memory_bytes = max(zone.end_pfn for zone in zones), _memory_bytes()
+        if last * STATE_BYTES > memory_bytes:
+            raise Fault(
+                f"a guest with frames up to {last:,} cannot be replayed on this machine",
+                f"their states need {human_bytes(last * STATE_BYTES)}, it has {human_bytes(memory_bytes)}",
+                "check its zones with pagetide info, or use a larger machine",
             )
         names = [name.lower() for name in guest.migratetypes]
         return cls(

@@ -83,7 +83,7 @@ class TraceOutput:
             for kind, table in (("samples", samples), ("counters", counters))
             if table
         }
-        span_ns = int(columns["ts_ns"][0]), int(columns["ts_ns"][-1])
+        span_ns = int(columns["ts_ns"].min()), int(columns["ts_ns"].max())
         self._writer.append_segment(segment_of(events, span_ns, probes, losses=list(losses), **beside))
 
     def close(self, manifest: Manifest) -> None:

@@ -30,7 +30,7 @@ from tracer import (
     Trace,
     Zone,
     open_trace,
-    write_duration,
+    short_duration,
 )
 
 if TYPE_CHECKING:
@@ -56,16 +56,16 @@ class Span:
             Fault: when nothing lies between them.
         """
         first_ns, last_ns = trace.span_ns
-        whole = write_duration(last_ns - first_ns)
+        whole = short_duration(last_ns - first_ns)
         if after_ns >= until_ns:
             raise Fault(
-                f"nothing lies between {write_duration(after_ns)} and {write_duration(until_ns)}",
+                f"nothing lies between {short_duration(after_ns)} and {short_duration(until_ns)}",
                 "--to is not later than --from",
                 "swap them, or choose others",
             )
         if after_ns > last_ns - first_ns:
             raise Fault(
-                f"--from {write_duration(after_ns)} is after the end of {trace.path}",
+                f"--from {short_duration(after_ns)} is after the end of {trace.path}",
                 f"the trace lasts {whole}",
                 "choose an earlier --from",
             )
@@ -80,16 +80,29 @@ class Span:
         """Does any of [begin_ns, end_ns] lie inside?"""
         return (self.from_start or self.from_ns <= end_ns) and begin_ns < self.to_ns
 
+    def losses(self, losses: list[Loss]) -> list[Loss]:
+        """Those that reach into it, cut to it; the events of one that straddles a cut may all have
+        been lost inside, so they are all counted.
+        """
+        inside = [loss for loss in losses if self.meets(loss.begin_ns, loss.end_ns)]
+        first_ns = min([loss.begin_ns for loss in inside], default=0) if self.from_start else self.from_ns
+        return [
+            Loss(max(loss.begin_ns, first_ns), min(loss.end_ns, self.to_ns - 1), loss.events)
+            for loss in inside
+        ]
+
 
 def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force: bool = False) -> Trace:
     """Cut what lies between two times into the trace (ns); returns the new trace.
 
     Raises:
-        Fault: when the span is empty, the frames at the cut cannot be known, or `out` cannot be written.
+        Fault: when the span is empty, `out` is the trace itself or cannot be written, or the frames
+            at the cut cannot be known.
     """
     refuse_filtered(trace)
+    _refuse_itself(trace.path, out)
     span = Span.of(trace, after_ns, until_ns)
-    losses = [loss for loss in trace.losses if span.meets(loss.begin_ns, loss.end_ns)]
+    losses = span.losses(trace.losses)
     manifest = _manifest(trace, span)
     with TraceOutput(out, manifest, force=force) as output:
         shots = []
@@ -107,11 +120,22 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
     return open_trace(out)
 
 
+def _refuse_itself(source: Path, out: Path) -> None:
+    """Refuse an output that is, by whatever name, the folder being read, or that holds it."""
+    folders = [source.resolve(), *source.resolve().parents]
+    if out.exists() and any(folder.samefile(out) for folder in folders):
+        raise Fault(
+            f"{out} is the trace that is being sliced",
+            f"it is the same folder as {source}, or holds it",
+            "name another output",
+        )
+
+
 def _manifest(trace: Trace, span: Span) -> Manifest:
     """The trace's, with a note of what was cut; snapshots and probes are still to come."""
     first_ns, last_ns = trace.span_ns
-    begin = write_duration(span.from_ns - first_ns)
-    end = write_duration(min(span.to_ns, last_ns) - first_ns)
+    begin = short_duration(span.from_ns - first_ns)
+    end = short_duration(min(span.to_ns, last_ns) - first_ns)
     notes = [f"a slice of {trace.path.name}, from {begin} to {end}"]
     if not span.from_start:
         notes.append("the frame states at its start are the model's, not read from the guest")
@@ -124,6 +148,7 @@ def _manifest(trace: Trace, span: Span) -> Manifest:
         status="complete" if cut_short else "recovered",
         snapshots=[],
         discarded_events=0,
+        end_ns=min(span.to_ns - 1, last_ns),
         notes=whole.notes + notes,
     )
 
@@ -285,9 +310,9 @@ def _beside(trace: Trace, span: Span) -> tuple["pa.Table", "pa.Table"]:
 
 
 class _Tally:
-    """The loss equation of the slice: what is kept is counted; lost and filtered are those of the
-    segments it lies in, since the recording tells no closer; nothing is lost where all losses are
-    known to lie elsewhere.
+    """The loss equation of the slice: what is kept is counted; filtered are those of the segments
+    it lies in, since the recording tells no closer; lost is what its own losses say, shared out as the
+    probes lost in those segments, and what the segments lost at no known time.
 
     Attributes:
         late: events stored after a later one.
@@ -297,9 +322,8 @@ class _Tally:
         self.late = 0
         self._latest_ns = -1
         self._kept = np.zeros(256, np.int64)
-        located = sum(loss.events for loss in trace.losses) >= trace.manifest.lost
-        self._without_loss = located and not losses
         self._probes = _between(trace, span)
+        self._lost = _shared_out(trace, self._probes, _lost(trace, span, losses, self._probes))
 
     def count(self, columns: Columns) -> list[Probe]:
         """Take in the events of a segment; the probes' counters after it."""
@@ -313,13 +337,35 @@ class _Tally:
         """The probes' counters now."""
         left = self._kept.copy()
         told = []
-        for probe in self._probes:
+        for probe, lost in zip(self._probes, self._lost, strict=True):
             kept, left[probe.op] = int(left[probe.op]), 0
-            lost = 0 if self._without_loss else probe.lost
             skipped = probe.skipped if probe.skipped is None else min(probe.skipped, lost)
             hits = kept + lost + probe.filtered
             told.append(replace(probe, hits=hits, kept=kept, lost=lost, skipped=skipped))
         return told
+
+
+def _lost(trace: Trace, span: Span, losses: list[Loss], probes: list[Probe]) -> int:
+    """Events the span lost: those of its own losses, and what the segments it lies in (`probes`) lost
+    without any loss of the trace telling when.
+    """
+    met = [part for part in trace.segments if span.meets(part.first_ts_ns, part.last_ts_ns)]
+    told = sum(loss.events for part in met for loss in part.losses)
+    nowhere = max(trace.manifest.lost - sum(loss.events for loss in trace.losses), 0)
+    unlocated = min(max(sum(probe.lost for probe in probes) - told, 0), nowhere)
+    return min(sum(loss.events for loss in losses) + unlocated, trace.manifest.lost)
+
+
+def _shared_out(trace: Trace, probes: list[Probe], lost: int) -> list[int]:
+    """`lost` events by probe, in proportion to what each lost in the segments of the span, or, where
+    that is too little (a loss is told a segment later), in the whole trace.
+    """
+    shares = [probe.lost for probe in probes]
+    if sum(shares) < lost:
+        shares = [probe.lost for probe in trace.manifest.probes]
+    total = max(sum(shares), 1)
+    ends = [lost * sum(shares[: index + 1]) // total for index in range(len(shares))]
+    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def _between(trace: Trace, span: Span) -> list[Probe]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
     from tracer.terminal import plain
-    from tracer.units import duration_ns, human_bytes, size_bytes, write_duration
+    from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
 
 __version__ = "0.1.0"
@@ -51,6 +51,7 @@ __all__ = [
     "put_in_place",
     "remove_tree",
     "segment_of",
+    "short_duration",
     "size_bytes",
     "write_duration",
 ]
@@ -71,6 +72,7 @@ _HOMES = {
     "Zone": "format",
     "check_output": "output",
     "duration_ns": "units",
+    "short_duration": "units",
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",

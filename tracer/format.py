@@ -256,6 +256,7 @@ class Manifest:
     filters: Filters | None = None
     discarded_events: int = 0  # stored, and removed again by --keep
     notes: list[str] = field(default_factory=list)  # what is unknown about this trace, a line each
+    end_ns: int | None = None  # where the trace ends, if later than its last event: of a slice
 
     @property
     def lost(self) -> int:
@@ -299,30 +300,6 @@ class Segment:
         return [part for part in (events, self.samples, self.counters) if part]
 
 
-def check_values(manifest: Manifest) -> None:
-    """Refuse a guest that cannot be.
-
-    Raises:
-        Fault: naming the value.
-    """
-    guest, start = manifest.guest, (manifest.snapshots[0] if manifest.snapshots else None)
-    zones = manifest.zones + (start.zones if start else [])
-    limits = {
-        "format": (manifest.format, 1, FORMAT_VERSION),
-        "guest.page_size": (guest.page_size, 512, 1 << 30),
-        "guest.max_order": (guest.max_order, 0, MAX_ORDER_LIMIT),
-        "guest.pageblock_order": (guest.pageblock_order, 0, guest.max_order),
-        "guest.migratetypes": (len(guest.migratetypes), 1, 64),
-        "zones": (len(start.zones if start else manifest.zones), 1, MAX_ZONES),
-        "zones.start_pfn": (min((zone.start_pfn for zone in zones), default=0), 0, 1 << PFN_BITS),
-        "zones.spanned": (min((zone.spanned for zone in zones), default=1), 1, 1 << PFN_BITS),
-        "zones' end": (max((zone.end_pfn for zone in zones), default=1), 1, 1 << PFN_BITS),
-    }
-    for name, (value, least, most) in limits.items():
-        if not least <= value <= most:
-            raise _bad(f"{MANIFEST}.{name}", f"{value} is not in {least}..{most}")
-
-
 def to_json(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
     """A dataclass of this module as plain JSON values."""
     return dataclasses.asdict(value)
@@ -335,21 +312,21 @@ def from_json(kind: type[Any], data: Any, where: str) -> Any:  # noqa: ANN401 - 
         Fault: naming the key, when one is missing or has another type.
     """
     if not isinstance(data, dict):
-        raise _bad(where, f"expected an object, found {type(data).__name__}")
+        raise damaged(where, f"expected an object, found {type(data).__name__}")
     hints = typing.get_type_hints(kind)
     values = {}
     for entry in dataclasses.fields(kind):
         if entry.name in data:
             values[entry.name] = _typed(hints[entry.name], data[entry.name], f"{where}.{entry.name}")
         elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
-            raise _bad(f"{where}.{entry.name}", "the key is missing")
+            raise damaged(f"{where}.{entry.name}", "the key is missing")
     return kind(**values)
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - driven by type hints
     if typing.get_origin(hint) is list:
         if not isinstance(value, list):
-            raise _bad(where, f"expected a list, found {type(value).__name__}")
+            raise damaged(where, f"expected a list, found {type(value).__name__}")
         (item,) = typing.get_args(hint)
         return [_typed(item, entry, f"{where}[{k}]") for k, entry in enumerate(value)]
     if isinstance(hint, types.UnionType):
@@ -359,9 +336,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - driven b
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise _bad(where, f"expected {hint.__name__}, found {value!r}")
+        raise damaged(where, f"expected {hint.__name__}, found {value!r}")
     return value
 
 
-def _bad(where: str, how: str) -> Fault:
+def damaged(where: str, how: str) -> Fault:
+    """The fault of a trace with a wrong value."""
     return Fault(f"the trace is damaged at {where}", how, "record it again, or restore the file")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tracer.checks import check_segment, check_values
 from tracer.faults import Fault
 from tracer.format import (
     COUNTER_COLUMNS,
@@ -31,7 +32,6 @@ from tracer.format import (
     Segment,
     Snapshot,
     Zone,
-    check_values,
     from_json,
 )
 from tracer.output import is_being_recorded
@@ -118,6 +118,7 @@ class Trace:
         except FileNotFoundError:
             return
         seen: set[str] = set()
+        began_ns: int | None = None
         for number, line in enumerate(lines, 1):
             segment = _parse_line(line)
             if segment is None and number == len(lines):
@@ -132,6 +133,13 @@ class Trace:
             if segment.file in seen:
                 self.warnings.append(f"{SEGMENTS} line {number}: {segment.file} is listed twice; read once")
                 continue
+            check_segment(segment, f"{SEGMENTS} line {number}")
+            if segment.rows and began_ns is not None and segment.last_ts_ns < began_ns:
+                self.warnings.append(
+                    f"{SEGMENTS} line {number}: {segment.file} ends before the one before it began: "
+                    "lines are out of time order"
+                )
+            began_ns = segment.first_ts_ns if segment.rows else began_ns
             seen.add(segment.file)
             yield segment
 
@@ -218,12 +226,13 @@ class Trace:
     @property
     def span_ns(self) -> tuple[int, int]:
         """First and last instant the trace tells of: end of the start snapshot to the last event, the
-        last resync or the end snapshot. Equal when it tells of nothing.
+        last resync, the end snapshot or the end of a slice. Equal when it tells of nothing.
         """
         start, end = self.start, self.manifest.snapshot("end")
         first = start.end_ns if start else self.segments[0].first_ts_ns if self.segments else 0
         shots = [shot.end_ns for shot in self.resyncs] + ([end.begin_ns] if end else [])
-        last = max([s.last_ts_ns for s in self.segments] + shots + [first])
+        ends = [] if self.manifest.end_ns is None else [self.manifest.end_ns]
+        last = max([s.last_ts_ns for s in self.segments] + shots + ends + [first])
         return first, last
 
     def frames(self, name: str | None = None) -> pa.Table:
@@ -364,6 +373,6 @@ def _parse_line(line: bytes) -> Segment | None:
         if hashlib.blake2b(text.encode(), digest_size=8).hexdigest() != entry["checksum"]:
             return None
         segment: Segment = from_json(Segment, entry["line"], SEGMENTS)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return segment

@@ -56,6 +56,14 @@ def write_duration(value_ns: int) -> str:
     return f"{value_ns}ns"
 
 
+def short_duration(value_ns: int) -> str:
+    """A duration as `duration_ns` reads it, for people: at most three decimals of the unit it fills."""
+    for unit in ("s", "ms", "us"):
+        if value_ns >= DURATIONS_NS[unit]:
+            return f"{value_ns / DURATIONS_NS[unit]:.3f}".rstrip("0").rstrip(".") + unit
+    return f"{value_ns}ns"
+
+
 def size_bytes(text: str) -> int:
     """Bytes of a size like `64MiB` or `2GiB`.
 

@@ -149,7 +149,7 @@ class TraceWriter:
         table = pa.table(dict(columns), schema=schema)
         part = self.write_part("events", self.next_name, table)
         ts_ns = columns["ts_ns"]
-        span = int(ts_ns[0]), int(ts_ns[-1])
+        span = int(ts_ns.min()), int(ts_ns.max())
         self.append_segment(segment_of(part, span, probes, losses=list(losses)))
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.slicing import slice_trace
+from tests.pure.small_traces import ZONES, manifest
 from tests.pure.test_resyncs import outcome
-from tests.pure.worlds import World, plain, worlds, write
-from tracer import Fault, Trace, open_trace
+from tests.pure.worlds import World, event_columns, plain, worlds, write
+from tracer import Fault, Loss, Op, Probe, Trace, TraceWriter, open_trace
 
 EXAMPLES = 2000 if os.environ.get("PAGETIDE_SOAK") else 60
 thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -154,7 +156,91 @@ def test_what_was_there_stays_until_the_slice_is_whole(whole: Path, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["b.trace"]
 
 
-def test_a_trace_can_be_replaced_by_its_own_slice(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_a_trace_is_never_replaced_by_its_own_slice(whole: Path, tmp_path: Path, *, force: bool) -> None:
     out = tmp_path / "b.trace"
     cut(whole, out, 0, 300_000_000)
-    assert cut(out, out, 0, 100_000_000, force=True).rows == 1000
+    (tmp_path / "link.trace").symlink_to(out)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    inner = out / "inner.trace"
+    cut(whole, inner, 0, 300_000_000)
+    names = [out, tmp_path / "link.trace", tmp_path / "linked/b.trace", tmp_path / "linked/../b.trace", inner]
+    for source in [*names[:3], inner]:
+        with pytest.raises(Fault, match="is the trace that is being sliced"):
+            cut(source, out, 0, 100_000_000, force=force)
+    with pytest.raises(Fault, match="is the trace that is being sliced"):
+        cut(out, tmp_path / "linked/b.trace", 0, 100_000_000, force=force)
+    assert open_trace(out).rows == 3000
+
+
+def test_a_slice_lasts_as_long_as_was_asked_for_though_its_tail_is_quiet(tmp_path: Path) -> None:
+    quiet = World([(5000, True, 0, 9), (900_000_000, False, 0, 9)], [], [9])
+    trace = write(tmp_path / "a.trace", quiet)
+    part = cut(trace, tmp_path / "b.trace", 100, 600_000_000)
+    assert part.span_ns[1] - part.span_ns[0] == 600_000_000 - 100
+    again = cut(part.path, tmp_path / "c.trace", 100, 500_000_000)
+    assert again.span_ns[1] - again.span_ns[0] == 500_000_000 - 100
+    beyond = cut(trace, tmp_path / "d.trace", 100, 5_000_000_000)
+    assert beyond.span_ns[1] == open_trace(trace).span_ns[1]
+
+
+def test_a_slice_speaks_of_times_as_people_do(whole: Path, tmp_path: Path) -> None:
+    part = cut(whole, tmp_path / "b.trace", 100_000_000, 5_000_000_000)
+    assert part.manifest.notes[1] == "a slice of whole.trace, from 100ms to 999.9ms"
+    with pytest.raises(Fault) as caught:
+        cut(whole, tmp_path / "c.trace", 9_600_000_000, 9_700_000_000)
+    assert "--from 9.6s" in caught.value.what
+    assert caught.value.how == "the trace lasts 999.9ms"
+
+
+def lossy(path: Path, losses: list[Loss], lost: tuple[int, int]) -> Path:
+    """One segment of ten events, 100 ns apart, from 1000 on; two probes lost events."""
+    probes = [
+        Probe("a", "tracepoint", Op.ZONE_LOCKED, hits=5 + lost[0], kept=5, lost=lost[0]),
+        Probe("b", "tracepoint", Op.PCPU_DRAIN, hits=6 + lost[1], kept=5, lost=lost[1], filtered=1),
+    ]
+    told: dict[str, Any] = {"rung": "imported", "clock": None, "probes": probes}
+    writer = TraceWriter(path, manifest(**told))
+    events = [(1000 + 100 * k, bool(k % 2), 512 * (k // 2), 9) for k in range(10)]
+    writer.write_segment(event_columns(events), probes, losses)
+    writer.close(manifest(**told, status="complete"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "expected"),
+    [
+        (0, 150, []),
+        (350, 900, []),
+        (150, 350, [Loss(1200, 1300, 30)]),
+        (0, 250, [Loss(1200, 1249, 30)]),
+        (250, 5000, [Loss(1250, 1300, 30), Loss(1900, 1900, 10)]),
+        (0, 5000, [Loss(1200, 1300, 30), Loss(1900, 1900, 10)]),
+    ],
+)
+def test_a_slice_lost_what_its_own_losses_say(
+    tmp_path: Path, after: int, until: int, expected: list[Loss]
+) -> None:
+    losses = [Loss(1200, 1300, 30), Loss(1900, 1900, 10)]
+    part = cut(lossy(tmp_path / "a.trace", losses, (10, 30)), tmp_path / "b.trace", after, until)
+    assert part.losses == expected
+    told = sum(loss.events for loss in expected)
+    assert part.manifest.lost == told
+    for probe in part.manifest.probes:
+        assert probe.hits == probe.kept + probe.lost + probe.filtered
+        assert abs(probe.lost - told * (1 if probe.name == "a" else 3) / 4) < 1
+
+
+def test_a_slice_keeps_the_losses_that_nothing_locates(tmp_path: Path) -> None:
+    trace = lossy(tmp_path / "a.trace", [Loss(1900, 1900, 10)], (10, 30))
+    assert cut(trace, tmp_path / "b.trace", 0, 500).manifest.lost == 30
+
+
+def test_a_guest_that_no_memory_here_holds_is_a_fault(tmp_path: Path) -> None:
+    far = [replace(ZONES[0], start_pfn=(1 << 40) - ZONES[0].spanned)]
+    told: dict[str, Any] = {"rung": "imported", "clock": None, "zones": far}
+    writer = TraceWriter(tmp_path / "a.trace", manifest(**told))
+    writer.write_segment(event_columns([(1000, True, 0, 9), (1500, False, 0, 9)]), [])
+    writer.close(manifest(**told, status="complete"))
+    with pytest.raises(Fault, match="cannot be replayed on this machine"):
+        cut(tmp_path / "a.trace", tmp_path / "b.trace", 100, 300)

@@ -345,6 +345,87 @@ def test_a_manifest_that_describes_no_possible_guest_is_a_fault(whole, change):
     fault_of(lambda: open_trace(whole))
 
 
+def first_shot(**over: Any) -> Any:
+    return lambda data: data["snapshots"][0].update(over)
+
+
+def first_info(**over: Any) -> Any:
+    return lambda data: data["snapshots"][0]["buddyinfo"][0].update(over)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (first_info(blocks=[1] * 10), "snapshots[0].buddyinfo[0].blocks"),
+        (first_info(blocks=[1] * 12), "snapshots[0].buddyinfo[0].blocks"),
+        (first_info(blocks=[-1] * 11), "snapshots[0].buddyinfo[0].blocks[0]"),
+        (first_info(read_end_ns=1 << 63), "snapshots[0].buddyinfo[0].read_end_ns"),
+        (first_shot(begin_ns=-(1 << 63) - 1), "snapshots[0].begin_ns"),
+        (first_shot(end_ns=1 << 63), "snapshots[0].end_ns"),
+        (first_shot(end_ns=START_NS - 201), "snapshots[0].end_ns"),
+        (first_shot(name="end"), "snapshots[1].name"),
+        (lambda data: data["zones"][0].update(low=-1), "zones[0].low"),
+        (lambda data: data["zones"][0].update(managed=(1 << 48) + 1), "zones[0].managed"),
+        (lambda data: data["zones"][0].update(spanned=(1 << 36) + 1), "zones' spanned, as a sum"),
+        (lambda data: data["guest"].update(pcp_orders=[0, 21]), "guest.pcp_orders[1]"),
+        (lambda data: data["guest"].update(pcp_orders=[-1]), "guest.pcp_orders[0]"),
+        (lambda data: data["guest"].update(hz=0), "guest.hz"),
+        (lambda data: data["probes"][0].update(lost=-1), "probes[0].lost"),
+        (lambda data: data["probes"][0].update(op=256), "probes[0].op"),
+        (lambda data: data.update(late_events=-1), "late_events"),
+        (lambda data: data.update(end_ns=1 << 63), "end_ns"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(whole, change, where):
+    edit_manifest(whole, change)
+    assert f"damaged at manifest.json.{where}" in fault_of(lambda: open_trace(whole)).what
+
+
+def change_line(path, number: int, **over: Any) -> None:
+    """Change a line of the index, with a right checksum."""
+    from tracer.format import Segment, from_json
+    from tracer.writer import index_line
+
+    all_lines = lines(path)
+    segment = from_json(Segment, json.loads(all_lines[number])["line"] | over, "")
+    all_lines[number] = index_line(segment)
+    index(path).write_bytes(b"".join(all_lines))
+
+
+@pytest.mark.parametrize(
+    ("over", "where"),
+    [
+        ({"first_ts_ns": SEGMENTS[1][-1] + 1}, "last_ts_ns"),
+        ({"last_ts_ns": 1 << 63}, "last_ts_ns"),
+        ({"first_ts_ns": -(1 << 63) - 1}, "first_ts_ns"),
+        ({"rows": -1}, "rows of events/00001.parquet"),
+        ({"losses": [{"begin_ns": 5, "end_ns": 4, "events": 1}]}, "losses[0].end_ns"),
+        ({"losses": [{"begin_ns": 5, "end_ns": 6, "events": -1}]}, "losses[0].events"),
+        ({"losses": [{"begin_ns": 5, "end_ns": 1 << 63, "events": 1}]}, "losses[0].end_ns"),
+        ({"probes": [{"name": "a", "kind": "b", "op": 1, "hits": -1}]}, "probes[0].hits"),
+    ],
+)
+def test_an_index_line_that_cannot_be_is_named(whole, over, where):
+    change_line(whole, 1, **over)
+    assert f"damaged at segments.jsonl line 2.{where}" in fault_of(lambda: open_trace(whole)).what
+
+
+def test_a_segment_without_rows_may_begin_when_it_was_closed(tmp_path):
+    path = small_traces.write(tmp_path / "a.trace", [SEGMENTS[0]], probes=small_traces.counted(0))
+    empty = pa.table(small_traces.columns([]), schema=event_schema())
+    file = path / "events/00000.parquet"
+    pq.write_table(empty, file)
+    change_line(path, 0, rows=0, size_bytes=file.stat().st_size, first_ts_ns=9, last_ts_ns=0)
+    assert open_trace(path).complete
+
+
+def test_index_lines_out_of_time_order_are_told(whole):
+    assert open_trace(whole).warnings == []
+    index(whole).write_bytes(b"".join(reversed(lines(whole))))
+    (warning,) = open_trace(whole).warnings
+    assert "segments.jsonl line 2: events/00000.parquet ends before" in warning
+
+
 def test_a_trace_that_is_not_there_is_told_from_what_is_no_trace(tmp_path):
     assert "there is no trace" in fault_of(lambda: open_trace(tmp_path / "none.trace")).what
     for path in (tmp_path, tmp_path / "file"):

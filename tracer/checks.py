@@ -1,0 +1,143 @@
+"""Values that no trace can have: refused when it is opened, so that nothing later meets them."""
+
+from collections.abc import Iterator
+
+from tracer.format import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MAX_ORDER_LIMIT,
+    MAX_ZONES,
+    PFN_BITS,
+    Manifest,
+    Probe,
+    Segment,
+    Snapshot,
+    Zone,
+    damaged,
+)
+
+MOST_COUNT = 1 << 48  # frames, blocks and events
+MOST_FRAMES = 1 << 36  # of a guest: 256 TiB of 4 KiB pages
+MOST_NS = 1 << 62  # so that the difference of two instants is an int64
+
+ZONE_COUNTS = ("present", "managed", "free", "min", "low", "high", "boost")
+PROBE_COUNTS = ("hits", "kept", "lost", "filtered")
+
+Limit = tuple[str, int, int, int]  # name, value, least, most
+
+
+def check_values(manifest: Manifest) -> None:
+    """Refuse a guest that cannot be.
+
+    Raises:
+        Fault: naming the value.
+    """
+    _check(MANIFEST, _of_guest(manifest))
+    _check(MANIFEST, _of_manifest(manifest))
+    names = [shot.name for shot in manifest.snapshots]
+    for index, shot in enumerate(manifest.snapshots):
+        where = f"{MANIFEST}.snapshots[{index}]"
+        _check(where, _of_snapshot(shot, manifest.guest.max_order + 1))
+        if shot.name in names[:index]:
+            raise damaged(f"{where}.name", f"there are two snapshots {shot.name}")
+
+
+def check_segment(segment: Segment, where: str) -> None:
+    """Refuse a line of the index that cannot be; `where` names it.
+
+    Raises:
+        Fault: naming the value.
+    """
+    _check(where, _of_segment(segment))
+
+
+def _check(where: str, limits: Iterator[Limit]) -> None:
+    for name, value, least, most in limits:
+        if not least <= value <= most:
+            raise damaged(f"{where}.{name}", f"{value} is not in {least}..{most}")
+
+
+def _of_guest(manifest: Manifest) -> Iterator[Limit]:
+    guest, start = manifest.guest, (manifest.snapshots[0] if manifest.snapshots else None)
+    yield "format", manifest.format, 1, FORMAT_VERSION
+    yield "guest.page_size", guest.page_size, 512, 1 << 30
+    yield "guest.max_order", guest.max_order, 0, MAX_ORDER_LIMIT
+    yield "guest.pageblock_order", guest.pageblock_order, 0, guest.max_order
+    yield "guest.migratetypes", len(guest.migratetypes), 1, 64
+    for index, order in enumerate(guest.pcp_orders):
+        yield f"guest.pcp_orders[{index}]", order, 0, MAX_ORDER_LIMIT
+    if guest.hz is not None:
+        yield "guest.hz", guest.hz, 1, 1_000_000
+    if guest.jiffies_monotonic_ns is not None:
+        yield _instant("guest.jiffies_monotonic_ns", guest.jiffies_monotonic_ns)
+    yield "zones", len(start.zones if start else manifest.zones), 1, MAX_ZONES
+
+
+def _of_manifest(manifest: Manifest) -> Iterator[Limit]:
+    yield from _of_zones(manifest.zones)
+    yield from _of_probes(manifest.probes)
+    yield "late_events", manifest.late_events, 0, MOST_COUNT
+    yield "discarded_events", manifest.discarded_events, 0, MOST_COUNT
+    if manifest.end_ns is not None:
+        yield _instant("end_ns", manifest.end_ns)
+    if manifest.clock is not None:
+        yield _instant("clock.monotonic_ns", manifest.clock.monotonic_ns)
+        yield _instant("clock.wall_ns", manifest.clock.wall_ns)
+
+
+def _instant(name: str, value_ns: int) -> Limit:
+    return name, value_ns, -MOST_NS, MOST_NS
+
+
+def _ends(name: str, begin_ns: int, end_ns: int) -> Limit:
+    """An instant that does not come before another."""
+    return name, end_ns, begin_ns, MOST_NS
+
+
+def _of_zones(zones: list[Zone]) -> Iterator[Limit]:
+    for index, zone in enumerate(zones):
+        where = f"zones[{index}]"
+        yield f"{where}.start_pfn", zone.start_pfn, 0, 1 << PFN_BITS
+        yield f"{where}.spanned", zone.spanned, 1, 1 << PFN_BITS
+        yield f"{where}'s end", zone.end_pfn, 1, 1 << PFN_BITS
+        for name in ZONE_COUNTS:
+            yield f"{where}.{name}", getattr(zone, name), 0, MOST_COUNT
+    yield "zones' spanned, as a sum", sum(zone.spanned for zone in zones), 0, MOST_FRAMES
+
+
+def _of_snapshot(shot: Snapshot, orders: int) -> Iterator[Limit]:
+    yield _instant("begin_ns", shot.begin_ns)
+    yield _ends("end_ns", shot.begin_ns, shot.end_ns)
+    yield from _of_zones(shot.zones)
+    for index, info in enumerate(shot.buddyinfo):
+        where = f"buddyinfo[{index}]"
+        yield f"{where}.blocks, their number", len(info.blocks), orders, orders
+        for order, blocks in enumerate(info.blocks):
+            yield f"{where}.blocks[{order}]", blocks, 0, MOST_COUNT
+        yield _instant(f"{where}.read_begin_ns", info.read_begin_ns)
+        yield _ends(f"{where}.read_end_ns", info.read_begin_ns, info.read_end_ns)
+
+
+def _of_probes(probes: list[Probe]) -> Iterator[Limit]:
+    for index, probe in enumerate(probes):
+        where = f"probes[{index}]"
+        yield f"{where}.op", probe.op, 0, 255
+        for name in PROBE_COUNTS:
+            yield f"{where}.{name}", getattr(probe, name), 0, MOST_COUNT
+        yield f"{where}.skipped", probe.skipped or 0, 0, MOST_COUNT
+
+
+def _of_segment(segment: Segment) -> Iterator[Limit]:
+    yield _instant("first_ts_ns", segment.first_ts_ns)
+    # One without rows, of a recording that has had no event yet, has nothing to begin or end with.
+    earliest_ns = segment.first_ts_ns if segment.rows else -MOST_NS
+    yield _ends("last_ts_ns", earliest_ns, segment.last_ts_ns)
+    for part in segment.parts:
+        yield f"rows of {part.file}", part.rows, 0, MOST_COUNT
+        yield f"size_bytes of {part.file}", part.size_bytes, 0, MOST_COUNT
+    yield from _of_probes(segment.probes)
+    for index, loss in enumerate(segment.losses):
+        where = f"losses[{index}]"
+        yield _instant(f"{where}.begin_ns", loss.begin_ns)
+        yield _ends(f"{where}.end_ns", loss.begin_ns, loss.end_ns)
+        yield f"{where}.events", loss.events, 0, MOST_COUNT
