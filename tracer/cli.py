@@ -165,12 +165,12 @@ def _record(
     if traced is not None and traced.exit_status:
         warn(f"COMMAND exited with {traced.exit_status}; the trace is kept")
         raise typer.Exit(traced.exit_status)
+    if manifest.ended_by == "disk":
+        raise disk_too_full(out, settings.min_free_bytes)
     if traced is not None and traced.cut_short:
         warn(f"COMMAND {traced.cut_short}: recording ended by {manifest.ended_by}")
         if signals.received is not None:
             raise typer.Exit(128 + signals.received)
-    if manifest.ended_by == "disk":
-        raise disk_too_full(out, settings.min_free_bytes)
     if manifest.lost and not allow_loss:
         raise typer.Exit(ExitCode.LOSSY)
 
