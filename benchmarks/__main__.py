@@ -8,7 +8,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,43 +117,8 @@ def plain(rounds: int) -> None:
     compare("occupancy of 20,000 events", fast, "plain Python", slow, rounds)
 
 
-FAULTS = """
-import mmap, time
-begin = time.perf_counter()
-for _ in range(12):
-    memory = mmap.mmap(-1, 64 << 20)
-    for at in range(0, 64 << 20, 4096):
-        memory[at] = 1
-    memory.close()
-print(time.perf_counter() - begin)
-"""
-
-
-def recording(rounds: int) -> None:
-    """A page-fault loop under `pagetide record`, beside the same loop alone."""
-    from tracer.doctor import examine, ready
-
-    if not ready(examine()):
-        print("| recording | not measured | this machine cannot be recorded: pagetide doctor | | |")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        out = str(Path(folder) / "x.trace")
-        main = "from replay.main import main; main()"
-        record = [sys.executable, "-c", main, "record", out, "--force", "--json", "--"]
-        loop = [sys.executable, "-c", FAULTS]
-
-        def traced() -> float:
-            done = subprocess.run([*record, *loop], check=True, capture_output=True, text=True, cwd=REPO)
-            return float(done.stderr.split()[0])
-
-        def alone() -> float:
-            return float(subprocess.run(loop, check=True, capture_output=True, text=True).stdout)
-
-        compare("page-fault loop, recorded (buddy layer)", traced, "the same loop alone", alone, rounds)
-
-
 def main(rounds: int) -> None:
-    """All measurements."""
+    """What replaying costs; `benchmarks.recording` measures the recorder."""
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     print(f"Linux {platform.release()}, {machine}\n")
     print(f"| what | median | beside | median | ratio (spread of {rounds} rounds) |")
@@ -162,7 +126,6 @@ def main(rounds: int) -> None:
     start_up(rounds)
     replaying(rounds)
     plain(rounds)
-    recording(rounds)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def raw_functions(point: Tracepoint) -> list[str]:
     """Names of the C functions of a probe's raw form, in the order to attach them.
 
     The second copy pays where every event is kept. Where nearly all are left out by their order (the
-    buddy layer's order-0 frees) it would double the cost to save one event in a hundred million.
+    buddy layer's order-0 frees) it would double the cost to save hardly an event.
     """
     first, second = f"first_{point.event}", f"second_{point.event}"
     return [first, second] if point.unless == "0" else [first]

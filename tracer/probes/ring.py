@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECORD_WORDS = 3  # struct record in `program`
-RECORD_BYTES = RECORD_WORDS * 8
 _STRIDE_WORDS = RECORD_WORDS + 1
 STRIDE_BYTES = _STRIDE_WORDS * 8
 _BUSY = np.uint32(1 << 31)
