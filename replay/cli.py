@@ -223,7 +223,7 @@ def _answer(done: "Replay", options: Any) -> dict[str, Any]:  # noqa: ANN401 - O
             "lost_events": manifest.lost,
             "warnings": done.trace.warnings + done.limits,
             "start": done.start_word(options),
-            "lists": done.start.lists,
+            "lists": done.start.order_of_lists,
             "entries_and_exits": "owners" if done.trace.owners_only else "buddy",
             "backing": options.backing,
             "call_s": options.device.call_ns / 1e9,

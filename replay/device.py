@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from replay import host
-from replay.buddy.lists import units_of
+from replay.buddy.lists import slots_of
 from replay.jit import Int, compiled
 from replay.state import PAGE_SIZE, STATE, State
 
@@ -37,7 +37,7 @@ def submit(s: State, now_ns: Int) -> None:
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
         frames += np.int64(1) << np.int64(slot.order)
-        for unit in range(slot.unit, slot.unit + units_of(s, np.int64(slot.order))):
+        for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
             host.hand_over(s, unit, s.units[unit].epoch)
     service_ns = device.call_ns + np.int64(device.byte_ns * frames * s.shape[PAGE_SIZE])
     device.busy = 1

@@ -4,13 +4,15 @@ One pass over the trace for any number of settings: those of one reporting order
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.buddy.area import new_area
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
+from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
 from replay.device import Device
 from replay.geometry import Geometry
@@ -95,8 +97,10 @@ class Group:
         program = setting.policy.build(self.guest, self.geometry, setting.params, requested, now_ns)
         if not program.reports:
             blocks = [block.unreported() for block in blocks]
+        rules = replace(rules_of(self.guest), to_tail=program.to_tail)
         state = new_state(
             self.geometry,
+            new_area(self.geometry, self.geometry.order, rules, self.start.types),
             backing=options.backing,
             capacity=program.capacity,
             call_ns=options.device.call_ns,
@@ -104,7 +108,6 @@ class Group:
             bins_ns=self.bins_ns,
             log_rows=LOG_ROWS + program.capacity if options.logging else 1,
             logging=options.logging,
-            to_tail=program.to_tail,
         )
         schedule = Schedule(state, program)
         clock_known = options.start == "cold"
@@ -168,7 +171,7 @@ def run_all(
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     events = stretches(trace, whole, meaning, tell)
-    start = start_of(trace, whole, events)
+    start = start_of(trace, whole, events).typed(trace, whole, meaning)
     end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}
     for setting in settings:

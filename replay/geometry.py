@@ -79,6 +79,11 @@ class Geometry:
         return self.frames >> self.order
 
     @property
+    def pageblocks(self) -> int:
+        """Number of pageblocks below `frames`."""
+        return -(-self.frames >> self.pageblock_order)
+
+    @property
     def host_order(self) -> int:
         """Order of a host huge page in guest frames."""
         return max(HUGE_PAGE_BYTES // self.page_size, 1).bit_length() - 1

@@ -26,8 +26,13 @@ from replay.state import (
 
 @compiled(nb.void(STATE, nb.int64), inline=True)
 def advance(s: State, now_ns: Int) -> None:
-    """Bring the reclaimed integral and its timeline to `now_ns`, before it changes."""
+    """Bring the reclaimed integral and its timeline to `now_ns`, before it changes.
+
+    The peak is of what an instant ends with, not of what passes within one.
+    """
     m = s.meters[0]
+    if now_ns > m.now_ns:
+        m.peak = max(m.peak, m.reclaimed)
     while m.bin < len(s.bins_ns) and s.bins_ns[m.bin] < now_ns:
         s.timeline[m.bin] = m.reclaimed
         m.bin += 1

@@ -4,49 +4,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from replay.buddy.checks import covered
+from replay.buddy.checks import violations as list_violations
 from replay.engine import Run
-from replay.state import FREE, GRANULE_ORDER, HELD, NOBODY, ORDER, REPORTED, State
+from replay.state import FREE, GRANULE_ORDER, State
 
 
 def violations(run: Run) -> list[str]:
     """Each broken invariant, in words; empty when all hold."""
     state = run.schedule.state
-    return [*_units(state), *_lists(state), *_host(state), *_reports(state), *_across(run)]
+    return [*_units(state), *list_violations(state.area), *_host(state), *_reports(state), *_across(run)]
 
 
 def _units(state: State) -> Iterator[str]:
     """Listed and held blocks cover exactly the wholly free units, each once."""
-    covered = np.zeros(len(state.units), np.int64)
-    base = int(state.shape[ORDER])
-    for unit in np.flatnonzero(state.units["order"] >= 0):
-        covered[unit : unit + (1 << (int(state.units["order"][unit]) - base))] += 1
     free = (state.units["flags"] & FREE) != 0
-    if not np.array_equal(covered, free.astype(np.int64)):
-        yield f"{int((covered != free).sum())} units are free and on no list, or on one and not free"
+    if wrong := int((covered(state.area) != free).sum()):
+        yield f"{wrong} units are free and on no list, or on one and not free"
     if state.meters["inconsistent"][0]:
         yield f"{int(state.meters['inconsistent'][0])} recorded exits found no block"
-
-
-def _lists(state: State) -> Iterator[str]:
-    """Each list is linked both ways, holds blocks of its own kind, and their number is known."""
-    counted = np.zeros_like(state.nr_free)
-    for (zone, order, migratetype), ends in np.ndenumerate(state.lists):
-        before, unit = NOBODY, int(ends["head"])
-        while unit != NOBODY:
-            block = state.units[unit]
-            kind = (int(block["zone"]), int(block["order"]), int(block["migratetype"]))
-            if kind != (zone, order, migratetype) or block["prev"] != before or block["flags"] & HELD:
-                yield f"unit {unit} is not what list {zone}/{order}/{migratetype} says"
-                return
-            counted[zone, order] += 1
-            before, unit = unit, int(block["next"])
-        if ends["tail"] != before:
-            yield f"the tail of list {zone}/{order}/{migratetype} is wrong"
-    if not np.array_equal(counted, state.nr_free):
-        yield "the number of blocks on the lists is wrong"
-    flagged = (state.units["flags"] & REPORTED) != 0
-    if (flagged & (state.units["order"] < 0)).any():
-        yield "a unit that heads no block is flagged reported"
 
 
 def _host(state: State) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 
 from replay import host
-from replay.buddy.lists import units_of
+from replay.buddy.lists import slots_of
 from replay.exact import bucket_of, settle
 from replay.jit import Int, compiled
 from replay.state import (
@@ -90,8 +90,8 @@ def log_block(s: State, unit: Int, order: Int, new_frames: Int, submit_ns: Int, 
     row.pfn = unit << s.shape[ORDER]
     row.new_frames = new_frames
     row.order = order
-    row.zone = s.units[unit].zone
-    row.migratetype = s.units[unit].migratetype
+    row.zone = s.area.blocks[unit].zone
+    row.migratetype = s.area.blocks[unit].migratetype
     m.logged += 1
 
 
@@ -107,7 +107,7 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
     m.frames += size
     new = np.int64(0)
     does = host.discards(s, order)
-    for each in range(unit, unit + units_of(s, order)):
+    for each in range(unit, unit + slots_of(s.area, order)):
         epoch = host.epoch_in_flight(s, each)
         if does:
             gained = host.discard_unit(s, each, epoch, done_ns)

@@ -11,7 +11,8 @@ import numba as nb
 import numpy as np
 
 from replay import host, meters
-from replay.buddy.lists import insert, link, pageblock_type, take, units_of
+from replay.buddy.area import PAGEBLOCK_ORDER, REPORTED
+from replay.buddy.lists import insert, link, pageblock_of, pageblock_type, set_type, slots_of
 from replay.buddy.reduced import (
     APPEAR,
     BROKEN,
@@ -26,6 +27,7 @@ from replay.buddy.reduced import (
 )
 from replay.device import submit
 from replay.exact import settle
+from replay.isolation import leave
 from replay.jit import Int, Records, Verb, Words, compiled
 from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
 from replay.state import (
@@ -39,8 +41,6 @@ from replay.state import (
     LOGGING,
     MAX_ORDER,
     ORDER,
-    PAGEBLOCK_ORDER,
-    REPORTED,
     STATE,
     State,
 )
@@ -72,7 +72,6 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
         m.redundant += (np.int64(1) << s.shape[ORDER]) - new
         meters.sample(s, unit, new, now_ns)
-        m.peak = max(m.peak, m.reclaimed)
         s.units[unit].told = s.units[unit].epoch
         meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
 
@@ -80,43 +79,39 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
 def _instant_after(s: State, unit: Int, order: Int, merged: Int, now_ns: Int) -> None:
     """An entry is reported at once; where the host takes whole huge pages only, with all of its page."""
-    size = units_of(s, order)
+    size = slots_of(s.area, order)
     if s.shape[BACKING] == BACKING_2M and s.shape[ORDER] < s.shape[HOST_ORDER]:
         if merged < s.shape[HOST_ORDER]:
             return
-        size = max(size, units_of(s, s.shape[HOST_ORDER]))
+        size = max(size, slots_of(s.area, s.shape[HOST_ORDER]))
     first = unit & ~(size - 1)
     _instant(s, first, first + size, now_ns)
 
 
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.int64, nb.uint8, nb.int64))
-def _freed(
-    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, migratetype: Int, clock: Int, now_ns: Int
-) -> Int:
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.int64))
+def _freed(s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, now_ns: Int) -> Int:
     """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
 
     `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so.
     """
-    for each in range(unit, unit + units_of(s, order)):
+    for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch += np.uint32(1)
         s.units[each].since_ns = now_ns
         s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
-    if migratetype < 0:
-        migratetype = pageblock_type(s, unit)
-    _, merged = insert(s, unit, order, migratetype, False)
+    _, merged = insert(s.area, unit, order, False)
     action = arrive(s, memory, now_ns, unit, order, merged)
     if action == INSTANT:
         _instant_after(s, unit, order, merged, now_ns)
     return action
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def _broken(s: State, unit: Int, order: Int, now_ns: Int) -> None:
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
+def _broken(s: State, unit: Int, order: Int, migratetype: Int, now_ns: Int) -> None:
     """Units stopped being wholly free."""
-    for each in range(unit, unit + units_of(s, order)):
+    for each in range(unit, unit + slots_of(s.area, order)):
         meters.miss(s, each, now_ns)
         s.units[each].flags &= ~np.uint8(FREE)
-    take(s, unit, order, now_ns)
+    leave(s, unit, order, migratetype, now_ns)
 
 
 @compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, REDUCED, nb.int64))
@@ -128,12 +123,11 @@ def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -
         host.touch(s, pfn, size, event.before, event.ts_ns)
     elif kind in (FREED, FOUND):
         clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
-        migratetype = np.int64(event.migratetype)
-        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, migratetype, clock, event.ts_ns)
+        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, clock, event.ts_ns)
     elif kind == BROKEN:
-        _broken(s, pfn >> s.shape[ORDER], size, event.ts_ns)
+        _broken(s, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
     elif kind == RETYPE:
-        s.types[pfn >> s.shape[PAGEBLOCK_ORDER]] = event.migratetype
+        set_type(s.area, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), True)
     elif kind == APPEAR:
         host.appear(s, pfn, size)
 
@@ -148,9 +142,8 @@ def _complete(s: State) -> None:
         meters.report_block(s, np.int64(slot.unit), np.int64(slot.order), device.submit_ns, device.done_ns)
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
-        for unit in range(slot.unit, slot.unit + units_of(s, np.int64(slot.order))):
+        for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
             host.hand_back(s, unit, device.done_ns)
-    m.peak = max(m.peak, m.reclaimed)
     device.busy = 0
 
 
@@ -236,25 +229,24 @@ def _start_block(
     `migratetype`: of the list it was read from, which from the pageblock order on is its pageblocks';
     -1 where that is not known.
     """
-    if migratetype >= 0 and order >= s.shape[PAGEBLOCK_ORDER]:
-        first = (unit << s.shape[ORDER]) >> s.shape[PAGEBLOCK_ORDER]
-        for pageblock in range(first, first + (np.int64(1) << (order - s.shape[PAGEBLOCK_ORDER]))):
-            s.types[pageblock] = migratetype
+    if migratetype >= 0 and order >= s.area.shape[PAGEBLOCK_ORDER]:
+        first = pageblock_of(s.area, unit)
+        for pageblock in range(first, first + (np.int64(1) << (order - s.area.shape[PAGEBLOCK_ORDER]))):
+            s.area.types[pageblock] = migratetype
     if migratetype < 0:
-        migratetype = pageblock_type(s, unit)
-    for each in range(unit, unit + units_of(s, order)):
+        migratetype = pageblock_type(s.area, unit)
+    for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch = 1
         s.units[each].since_ns = now_ns
         s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
-    link(s, unit, order, migratetype, True)
+    link(s.area, unit, order, migratetype, True)
     if not reported:
         return
-    s.units[unit].flags |= np.uint8(REPORTED)
-    for each in range(unit, unit + units_of(s, order)):
+    s.area.blocks[unit].flags |= np.uint8(REPORTED)
+    for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].told = 1
         if host.discards(s, order):
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
-    s.meters[0].peak = s.meters[0].reclaimed
 
 
 @compiled(nb.int64(STATE, nb.int64))
@@ -262,6 +254,7 @@ def _finish(s: State, end_ns: Int) -> Int:
     """Close the books; returns the frames of units still waiting."""
     host.advance(s, end_ns)
     m = s.meters[0]
+    m.peak = max(m.peak, m.reclaimed)
     while m.bin < len(s.bins_ns):
         s.timeline[m.bin] = m.reclaimed
         m.bin += 1

@@ -1,15 +1,17 @@
 """Where a replay begins: the guest's frames at one instant, from a snapshot that has none."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from replay.buddy.frames import free_blocks, untouched
-from replay.geometry import Geometry
+from replay.buddy.pageblocks import NOT_TOLD, types_at_start
+from replay.buddy.rules import rules_of
+from replay.geometry import MOVABLE, Geometry
 from replay.schedule import StartBlock
-from replay.stretches import Brought
+from replay.stretches import Brought, event_columns
 from tracer import Fault, FrameState, Snapshot, Trace
 
 if TYPE_CHECKING:
@@ -31,12 +33,14 @@ class Start:
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
         listed: the free lists from head to tail (LISTED), or None where they were not read.
+        types: migratetype of each pageblock, int8, or None: all movable.
     """
 
     now_ns: int
     state: "NDArray[np.uint8]"
     reported_heads: "NDArray[np.int64]"
     listed: "NDArray[np.void] | None" = None
+    types: "NDArray[np.int8] | None" = None
 
     @classmethod
     def of(cls, trace: Trace, brought: Brought) -> "Start":
@@ -46,6 +50,17 @@ class Start:
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
         return cls(brought.shot.end_ns, model.settled, heads[model.seen[heads] == 0], listed)
+
+    def typed(self, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> "Start":
+        """With the pageblocks' types, as far as the trace tells."""
+        known = np.full(geometry.pageblocks, NOT_TOLD, np.int8)
+        order = trace.manifest.reporting.order
+        if (geometry.pageblock_order if order is None else order) >= geometry.pageblock_order - 1:
+            known[self.reported_heads >> geometry.pageblock_order] = MOVABLE
+        if self.listed is not None:
+            least = 0 if rules_of(trace.manifest.guest).by_pageblock else geometry.pageblock_order
+            _tell_types(known, self.listed[self.listed["order"] >= least], geometry.pageblock_order)
+        return replace(self, types=types_at_start(event_columns(trace), geometry, meaning, known))
 
     @classmethod
     def unknown(cls, trace: Trace, geometry: Geometry) -> "Start":
@@ -68,27 +83,31 @@ class Start:
         return int((self.state == FrameState.UNKNOWN).sum())
 
     @property
-    def lists(self) -> str:
+    def order_of_lists(self) -> str:
         """Where the order of the free lists comes from: recorded or ascending."""
         return ASCENDING if self.listed is None else RECORDED
 
     def blocks(self, geometry: Geometry, mode: str) -> Iterator[StartBlock]:
         """Free blocks of at least the reporting order, each list's from head to tail; reported as
         `mode` (steady: all, cold: none, recorded: as the guest had them) says.
+        """
+        for order, in_order, migratetypes in self.lists(geometry):
+            reported = np.full(len(in_order), mode == "steady")
+            if mode == "recorded":
+                reported = np.isin(in_order, self.reported_heads)
+            for pfn, known, kind in zip(in_order, reported, migratetypes, strict=True):
+                yield StartBlock(int(pfn) >> geometry.order, order, bool(known), int(kind))
 
-        The order is that of the lists that were read, for blocks that have been on them since;
+    def lists(self, geometry: Geometry) -> "Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]":
+        """(order, pfns, migratetypes or -1) of the free blocks of at least the reporting order, zone
+        by zone: in the order of the lists that were read, for blocks that have been on them since;
         the others come after those, ascending.
         """
         free = self.state == FrameState.BUDDY
         for zone in range(len(geometry.zones)):
             heads = free_blocks(free, geometry, zone)
             for order in range(geometry.order, geometry.max_order + 1):
-                in_order, migratetypes = self._in_order(heads[order], geometry, zone, order)
-                reported = np.full(len(in_order), mode == "steady")
-                if mode == "recorded":
-                    reported = np.isin(in_order, self.reported_heads)
-                for pfn, known, kind in zip(in_order, reported, migratetypes, strict=True):
-                    yield StartBlock(int(pfn) >> geometry.order, order, bool(known), int(kind))
+                yield order, *self._in_order(heads[order], geometry, zone, order)
 
     def _in_order(
         self, heads: "NDArray[np.int64]", geometry: Geometry, zone: int, order: int
@@ -100,6 +119,16 @@ class Start:
         rest = heads[~np.isin(heads, rows["pfn"])]
         unknown = np.full(len(rest), -1, np.int64)
         return np.concatenate([rows["pfn"], rest]), np.concatenate([rows["migratetype"], unknown])
+
+
+def _tell_types(types: "NDArray[np.int8]", listed: "NDArray[np.void]", pageblock_order: int) -> None:
+    """The pageblocks of listed blocks have the type of their list."""
+    first = listed["pfn"] >> pageblock_order
+    types[first] = listed["migratetype"]
+    for order in np.unique(listed["order"][listed["order"] > pageblock_order]):
+        large = listed["order"] == order
+        covered = first[large][:, None] + np.arange(1 << (int(order) - pageblock_order))
+        types[covered] = listed["migratetype"][large][:, None]
 
 
 def start_of(trace: Trace, geometry: Geometry, events: "Iterator[Columns | Brought]") -> Start:

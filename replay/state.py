@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
+from replay.buddy.area import AREA, Area
 from replay.exact import BUCKETS
-from replay.geometry import MOVABLE, Geometry
+from replay.geometry import Geometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NOBODY = -1  # no block, no neighbour on a list
 NEVER = np.iinfo(np.int64).max  # no deadline
 
 # Flags of a unit.
-REPORTED = 1  # on a listed block's head: PG_reported
-HELD = 2  # on a block's head: isolated by the policy
-FREE = 4  # the unit is wholly free
-CLOCK_UNKNOWN = 8  # it was so before the trace began
+FREE = 1  # it is wholly free
+CLOCK_UNKNOWN = 2  # it was so before the trace began
 
 # Backings: what the host discards and brings back at once.
 BACKINGS = {"4k": 0, "2m": 1, "thp": 2}
@@ -30,15 +28,10 @@ BACKING_4K, BACKING_2M, BACKING_THP = BACKINGS.values()
 
 UNIT = np.dtype(
     [
-        ("next", np.int32),  # towards the tail; of a held block: its slot in the batch
-        ("prev", np.int32),
         ("since_ns", np.int64),  # when it last became wholly free
         ("epoch", np.uint32),  # number of its wholly-free period
         ("told", np.uint32),  # epoch of the last completed report of it
-        ("order", np.int8),  # of the listed or held block it heads, else -1
-        ("migratetype", np.int8),  # of the list that block is on
         ("flags", np.uint8),
-        ("zone", np.uint8),
     ],
     align=True,
 )
@@ -59,11 +52,8 @@ GRANULE = np.dtype(
     ]
 )
 PAGE = np.dtype([("away", np.int32), ("fresh", np.int32)])  # of a host huge page
-LIST = np.dtype([("head", np.int32), ("tail", np.int32)])
 ZONE = np.dtype(
     [
-        ("start_unit", np.int64),
-        ("end_unit", np.int64),
         ("min", np.int64),
         ("low", np.int64),
         ("boost", np.int64),
@@ -134,12 +124,10 @@ BY_LATENCY, BY_MISS, BY_CENSORING = range(3)
 class State(NamedTuple):
     """See the dtypes above. `shape`: the constants named below."""
 
+    area: Any  # the free lists of orders >= R; its slots are the units
     units: Any
     granules: Any
     pages: Any
-    lists: Any  # (zones, orders, migratetypes)
-    nr_free: Any  # (zones, orders): listed blocks, all types
-    types: Any  # migratetype of each pageblock
     zones: Any
     slots: Any
     device: Any
@@ -154,23 +142,20 @@ class State(NamedTuple):
 
 # Indices of `State.shape`.
 (
-    ORDER, MAX_ORDER, PAGEBLOCK_ORDER, GRANULE_ORDER, HOST_ORDER, MIGRATETYPES, ISOLATE_TYPE, PAGE_SIZE,
-    BACKING, TO_TAIL, LOGGING,
-) = range(11)  # fmt: skip
+    ORDER, MAX_ORDER, GRANULE_ORDER, HOST_ORDER, MIGRATETYPES, ISOLATE_TYPE, PAGE_SIZE, BACKING, LOGGING,
+) = range(9)  # fmt: skip
 
 
-def _records(dtype: np.dtype[Any], dimensions: int = 1) -> Any:  # noqa: ANN401 - a numba type
-    return nb.types.Array(nb.from_dtype(dtype), dimensions, "C")
+def _records(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - a numba type
+    return nb.types.Array(nb.from_dtype(dtype), 1, "C")
 
 
 STATE = nb.types.NamedTuple(
     [
+        AREA,
         _records(UNIT),
         _records(GRANULE),
         _records(PAGE),
-        _records(LIST, 3),
-        nb.int64[:, ::1],
-        nb.int8[::1],
         _records(ZONE),
         _records(SLOT),
         _records(DEVICE),
@@ -188,6 +173,7 @@ STATE = nb.types.NamedTuple(
 
 def new_state(
     geometry: Geometry,
+    area: Area,
     *,
     backing: str,
     capacity: int,
@@ -196,34 +182,23 @@ def new_state(
     bins_ns: "NDArray[np.int64]",
     log_rows: int,
     logging: bool,
-    to_tail: bool,
 ) -> State:
-    """An empty world: nothing free, everything backed."""
+    """An empty world: nothing free (`area` has base R), everything backed."""
     granules = geometry.frames >> geometry.granule_order
     pages = max(-(-geometry.frames // (1 << geometry.host_order)), 1)
-    orders = geometry.max_order + 1
-    shape = np.zeros(11, np.int64)
-    shape[ORDER], shape[MAX_ORDER] = geometry.order, geometry.max_order
-    shape[PAGEBLOCK_ORDER], shape[PAGE_SIZE] = geometry.pageblock_order, geometry.page_size
+    shape = np.zeros(9, np.int64)
+    shape[ORDER], shape[MAX_ORDER], shape[PAGE_SIZE] = geometry.order, geometry.max_order, geometry.page_size
     shape[GRANULE_ORDER], shape[HOST_ORDER] = geometry.granule_order, geometry.host_order
     shape[MIGRATETYPES], shape[ISOLATE_TYPE] = geometry.migratetypes, geometry.isolate_type
-    shape[BACKING], shape[TO_TAIL], shape[LOGGING] = BACKINGS[backing], to_tail, logging
-    lists = np.zeros((len(geometry.zones), orders, geometry.migratetypes), LIST)
-    lists["head"] = lists["tail"] = NOBODY
-    units = np.zeros(geometry.units, UNIT)
-    units["order"] = -1
-    for index, zone in enumerate(geometry.zones):
-        units["zone"][-(-zone.start_pfn // (1 << geometry.order)) : zone.end_pfn >> geometry.order] = index
+    shape[BACKING], shape[LOGGING] = BACKINGS[backing], logging
     device = np.zeros(1, DEVICE)
     device["call_ns"], device["byte_ns"] = call_ns, byte_ns
     device["capacity"] = device["first"] = capacity
     return State(
-        units=units,
+        area=area,
+        units=np.zeros(geometry.units, UNIT),
         granules=np.zeros(granules, GRANULE),
         pages=np.zeros(pages, PAGE),
-        lists=lists,
-        nr_free=np.zeros((len(geometry.zones), orders), np.int64),
-        types=np.full((geometry.frames >> geometry.pageblock_order) + 1, MOVABLE, np.int8),
         zones=_zones(geometry),
         slots=np.zeros(capacity, SLOT),
         device=device,
@@ -240,8 +215,6 @@ def new_state(
 def _zones(geometry: Geometry) -> "NDArray[np.void]":
     zones = np.zeros(len(geometry.zones), ZONE)
     for row, zone in zip(zones, geometry.zones, strict=True):
-        row["start_unit"] = -(-zone.start_pfn // (1 << geometry.order))
-        row["end_unit"] = zone.end_pfn >> geometry.order
         row["min"], row["low"], row["boost"] = zone.min, zone.low, zone.boost
         row["latest_ms"] = -1
     return zones

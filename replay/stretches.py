@@ -17,7 +17,7 @@ from replay.buddy.steps import Columns
 from replay.geometry import Geometry
 from tracer import Fault, Snapshot, Trace
 
-COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype"]
+COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype", "aux"]
 
 
 def event_columns(trace: Trace) -> Iterator[Columns]:
@@ -91,7 +91,7 @@ class Brought:
         frames = Frames.of(trace.frames(shot.name), geometry.frames)
         model = FrameModel(meaning, geometry, frames, shot.end_ns)
         relisted = None
-        if shot.lists and shot is trace.start and (lists := trace.lists(shot.name)):
+        if shot.lists and (lists := trace.lists(shot.name)):
             listed_ns = lists["read_begin_ns"].to_numpy()
             read_ns = np.full_like(frames.begin_ns, listed_ns.min() if len(listed_ns) else shot.begin_ns)
             since = Frames(frames.state, read_ns, read_ns, frames.reported_heads)

@@ -1,9 +1,22 @@
 """One bit per frame, in 64-bit words."""
 
+from typing import TYPE_CHECKING
+
 import numba as nb
 import numpy as np
 
 from replay.jit import Int, Words, compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def bitmap_of(flags: "NDArray[np.bool_]", frames: int) -> "NDArray[np.uint64]":
+    """The bits of so many frames, those beyond `flags` clear."""
+    words = np.zeros(-(-frames // 64) * 8, np.uint8)
+    packed = np.packbits(flags[:frames], bitorder="little")
+    words[: len(packed)] = packed
+    return words.view(np.uint64)
 
 
 @compiled(nb.boolean(nb.uint64[::1], nb.int64), inline=True)

@@ -1,290 +1,260 @@
-"""Step 2's free lists: blocks of orders >= R, per zone, order and migratetype, in the kernel's order.
+"""How blocks move on the free lists: merging, splitting, head or tail, and changes of type.
 
 Rules from mm/page_alloc.c: `__free_one_page` and `buddy_merge_likely` (merging, head or tail),
 `expand` (remainders to the head), `__del_page_from_free_list` (the reported flag goes with any
-removal), `__isolate_free_page`, `__putback_isolated_page`; `list_rotate_to_front` from list.h.
-Known from the events: which frames enter and leave. Inferred: which block they merge into or come
-out of. Assumed: remainders stay on the list of the block they come from.
+removal), `move_freepages` (not with a move between lists); `list_rotate_to_front` from list.h.
+
+Known from the events: which frames enter and leave, when, and the type of the list they leave or
+enter. Inferred: which block they merge into or come out of. Assumed: free frames merge as far as
+they can, and page_alloc.shuffle is off.
 """
 
 import numba as nb
 import numpy as np
 
-from replay.exact import settle
-from replay.geometry import MERGEABLE_TYPES, MOVABLE
-from replay.jit import Int, compiled
-from replay.state import (
-    DISSOLVED,
-    EMPTY,
+from replay.buddy.area import (
+    AREA,
+    BASE,
+    BY_PAGEBLOCK,
     HELD,
-    HELD_FRAMES,
-    ISOLATED,
     MAX_ORDER,
     NOBODY,
-    ORDER,
     PAGEBLOCK_ORDER,
     REPORTED,
-    STATE,
     TO_TAIL,
-    State,
+    Area,
 )
-
-MS = 1_000_000
-
-
-@compiled(nb.int64(STATE, nb.int64), inline=True)
-def pageblock_type(s: State, unit: Int) -> Int:
-    """Migratetype of the pageblock that a unit begins in."""
-    return np.int64(s.types[(unit << s.shape[ORDER]) >> s.shape[PAGEBLOCK_ORDER]])
+from replay.geometry import MERGEABLE_TYPES, MOVABLE
+from replay.jit import Int, compiled
 
 
-@compiled(nb.int64(STATE, nb.int64), inline=True)
-def units_of(s: State, order: Int) -> Int:
-    """Units in a block of this order (at least R)."""
-    return np.int64(1) << (order - s.shape[ORDER])
+@compiled(nb.int64(AREA, nb.int64), inline=True)
+def slots_of(a: Area, order: Int) -> Int:
+    """Slots in a block of this order (at least the base)."""
+    return np.int64(1) << (order - a.shape[BASE])
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean))
-def link(s: State, unit: Int, order: Int, migratetype: Int, tail: bool) -> None:
+@compiled(nb.int64(AREA, nb.int64), inline=True)
+def pageblock_of(a: Area, slot: Int) -> Int:
+    """The pageblock that a slot begins in."""
+    return (slot << a.shape[BASE]) >> a.shape[PAGEBLOCK_ORDER]
+
+
+@compiled(nb.int64(AREA, nb.int64), inline=True)
+def pageblock_type(a: Area, slot: Int) -> Int:
+    """get_pfnblock_migratetype(): the type of the pageblock that a slot begins in."""
+    return np.int64(a.types[pageblock_of(a, slot)])
+
+
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.boolean), inline=True)
+def link(a: Area, slot: Int, order: Int, migratetype: Int, tail: bool) -> None:
     """Put a block on its list."""
-    block = s.units[unit]
+    block = a.blocks[slot]
     block.order = order
     block.migratetype = migratetype
-    free_list = s.lists[block.zone, order, migratetype]
+    free_list = a.lists[block.zone, order, migratetype]
     if tail:
         block.prev, block.next = free_list.tail, NOBODY
         if free_list.tail == NOBODY:
-            free_list.head = unit
+            free_list.head = slot
         else:
-            s.units[free_list.tail].next = unit
-        free_list.tail = unit
+            a.blocks[free_list.tail].next = slot
+        free_list.tail = slot
     else:
         block.prev, block.next = NOBODY, free_list.head
         if free_list.head == NOBODY:
-            free_list.tail = unit
+            free_list.tail = slot
         else:
-            s.units[free_list.head].prev = unit
-        free_list.head = unit
-    s.nr_free[block.zone, order] += 1
+            a.blocks[free_list.head].prev = slot
+        free_list.head = slot
+    a.nr_free[block.zone, order] += 1
 
 
-@compiled(nb.void(STATE, nb.int64))
-def unlink(s: State, unit: Int) -> None:
+@compiled(nb.void(AREA, nb.int64), inline=True)
+def unlink(a: Area, slot: Int) -> None:
     """Take a block off its list; its reported flag goes with it."""
-    block = s.units[unit]
-    free_list = s.lists[block.zone, block.order, block.migratetype]
+    block = a.blocks[slot]
+    free_list = a.lists[block.zone, block.order, block.migratetype]
     if block.prev == NOBODY:
         free_list.head = block.next
     else:
-        s.units[block.prev].next = block.next
+        a.blocks[block.prev].next = block.next
     if block.next == NOBODY:
         free_list.tail = block.prev
     else:
-        s.units[block.next].prev = block.prev
-    s.nr_free[block.zone, block.order] -= 1
+        a.blocks[block.next].prev = block.prev
+    a.nr_free[block.zone, block.order] -= 1
     block.order = -1
     block.flags &= ~np.uint8(REPORTED)
 
 
-@compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64), inline=True)
-def is_listed(s: State, unit: Int, order: Int, zone: Int) -> bool:
-    """Is this the head of a listed (not isolated) block of exactly this order in this zone?"""
-    if unit < s.zones[zone].start_unit or unit >= s.zones[zone].end_unit:
+@compiled(nb.boolean(AREA, nb.int64, nb.int64, nb.int64), inline=True)
+def is_listed(a: Area, slot: Int, order: Int, zone: Int) -> bool:
+    """page_is_buddy(): does a listed block of exactly this order and zone begin here?"""
+    if slot < a.bounds[zone, 0] or slot >= a.bounds[zone, 1]:
         return False
-    block = s.units[unit]
+    block = a.blocks[slot]
     return block.order == order and not block.flags & HELD
 
 
-@compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64))
-def merge_likely(s: State, unit: Int, order: Int, zone: Int) -> bool:
+@compiled(nb.boolean(AREA, nb.int64, nb.int64, nb.int64), inline=True)
+def _merge_likely(a: Area, slot: Int, order: Int, zone: Int) -> bool:
     """buddy_merge_likely(): the block's next-higher buddy is free, so keep it unused a while."""
-    if order >= s.shape[MAX_ORDER] - 1:
+    if order >= a.shape[MAX_ORDER] - 1:
         return False
-    size = units_of(s, order)
-    return is_listed(s, (unit & ~size) ^ (2 * size), order + 1, zone)
+    size = slots_of(a, order)
+    return is_listed(a, (slot & ~size) ^ (2 * size), order + 1, zone)
 
 
-@compiled(nb.types.UniTuple(nb.int64, 2)(STATE, nb.int64, nb.int64, nb.int64, nb.boolean))
-def insert(s: State, unit: Int, order: Int, migratetype: Int, put_back: bool) -> tuple[Int, Int]:
-    """Free a block: merge it with its buddies, list it; returns (head unit, order) of the result."""
-    zone = np.int64(s.units[unit].zone)
-    while order < s.shape[MAX_ORDER]:
-        buddy = unit ^ units_of(s, order)
-        if not is_listed(s, buddy, order, zone):
+@compiled(nb.boolean(AREA, nb.int64, nb.int64), inline=True)
+def _types_merge(a: Area, buddy: Int, migratetype: Int) -> bool:
+    """From the pageblock order on, only some types merge; the buddy's may become that of the other."""
+    pageblock = pageblock_of(a, buddy)
+    other = np.int64(a.types[pageblock])
+    if other == migratetype:
+        return True
+    if max(other, migratetype) >= MERGEABLE_TYPES:
+        return False
+    if a.shape[BY_PAGEBLOCK]:
+        a.types[pageblock] = migratetype
+    return True
+
+
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean))
+def _insert(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
+    """__free_one_page(): merge a block with its buddies and list it."""
+    zone = np.int64(a.blocks[slot].zone)
+    migratetype = pageblock_type(a, slot)
+    while order < a.shape[MAX_ORDER]:
+        buddy = slot ^ slots_of(a, order)
+        if not is_listed(a, buddy, order, zone):
             break
-        if order >= s.shape[PAGEBLOCK_ORDER]:
-            other = np.int64(s.units[buddy].migratetype)
-            if other != migratetype and max(other, migratetype) >= MERGEABLE_TYPES:
-                break
-        unlink(s, buddy)
-        unit = min(unit, buddy)
+        if order >= a.shape[PAGEBLOCK_ORDER] and not _types_merge(a, buddy, migratetype):
+            break
+        unlink(a, buddy)
+        slot = min(slot, buddy)
         order += 1
-    tail = merge_likely(s, unit, order, zone) if not (put_back and s.shape[TO_TAIL]) else True
-    link(s, unit, order, migratetype, tail)
-    return unit, order
+    link(a, slot, order, migratetype, tail or _merge_likely(a, slot, order, zone))
+    return slot, order
 
 
-@compiled(nb.int64(STATE, nb.int64))
-def block_of(s: State, unit: Int) -> Int:
-    """Head of the listed or held block that contains a unit, or NOBODY."""
-    order = s.shape[ORDER]
-    while order <= s.shape[MAX_ORDER]:
-        head = unit & ~(units_of(s, order) - 1)
-        if s.units[head].order == order:
-            return head
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64))
+def put_back(a: Area, slot: Int, order: Int) -> tuple[Int, Int]:
+    """__putback_isolated_page(): as `insert`, whole, and to the tail where the kernel does so."""
+    return _insert(a, slot, order, a.shape[TO_TAIL] != 0)
+
+
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean), inline=True)
+def insert(a: Area, slot: Int, order: Int, new: bool) -> tuple[Int, Int]:
+    """Free a block onto the list of its pageblock's type; (first slot, order) of what it merged into.
+
+    Memory that is `new` to the guest goes to the tail (__free_pages_core()). A block larger than a
+    pageblock enters pageblock by pageblock where the kernel does so (split_large_buddy()).
+    """
+    tail = new and a.shape[TO_TAIL] != 0
+    at_most = max(a.shape[PAGEBLOCK_ORDER], a.shape[BASE])
+    if order <= at_most or not a.shape[BY_PAGEBLOCK]:
+        return _insert(a, slot, order, tail)
+    end, merged = slot + slots_of(a, order), (slot, order)
+    while slot < end:
+        merged = _insert(a, slot, at_most, tail)
+        slot += slots_of(a, at_most)
+    return merged
+
+
+@compiled(nb.int64(AREA, nb.int64), inline=True)
+def block_of(a: Area, slot: Int) -> Int:
+    """First slot of the listed or held block that contains a slot, or NOBODY."""
+    order = a.shape[BASE]
+    while order <= a.shape[MAX_ORDER]:
+        first = slot & ~(slots_of(a, order) - 1)
+        if a.blocks[first].order == order:
+            return first
         order += 1
     return NOBODY
 
 
-@compiled(nb.int64(STATE, nb.int64))
-def free_known(s: State, zone: Int) -> Int:
-    """Free frames of a zone as a policy reads them: without those it holds isolated."""
-    return s.zones[zone].free - s.zones[zone].held
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.int64))
+def take(a: Area, first: Int, slot: Int, target: Int, migratetype: Int) -> None:
+    """A listed block leaves, but only the `target` order around `slot` is wanted.
 
-
-@compiled(nb.void(STATE, nb.int64))
-def read_counts(s: State, now_ns: Int) -> None:
-    """Let the zones' counts of milliseconds that are over become visible."""
-    for zone in range(len(s.zones)):
-        if s.zones[zone].latest_ms < now_ns // MS:
-            s.zones[zone].free = s.zones[zone].latest_free
-
-
-@compiled(nb.boolean(STATE, nb.int64, nb.int64))
-def isolate(s: State, unit: Int, now_ns: Int) -> bool:
-    """__isolate_free_page(): take a listed block into the batch's next slot.
-
-    Refused when the zone would fall to its min watermark. Turns the pageblocks of a block of at
-    least half a pageblock movable.
+    expand(): the halves away from it go to the head of a list: of `migratetype`, or, where that is
+    -1, of the one they come from.
     """
-    block = s.units[unit]
-    order, zone = np.int64(block.order), np.int64(block.zone)
-    size = np.int64(1) << order
-    if free_known(s, zone) <= s.zones[zone].min + size:
+    order = np.int64(a.blocks[first].order)
+    if migratetype < 0:
+        migratetype = np.int64(a.blocks[first].migratetype)
+    unlink(a, first)
+    while order > target:
+        order -= 1
+        half = first + slots_of(a, order)
+        if slot >= half:
+            half, first = first, half
+        link(a, half, order, migratetype, False)
+
+
+@compiled(nb.boolean(AREA, nb.int64))
+def rotate_to_front(a: Area, slot: Int) -> bool:
+    """list_rotate_to_front(): make a block its list's head, the ones before it going to the tail.
+
+    False when it was the head.
+    """
+    block = a.blocks[slot]
+    if block.prev == NOBODY:
         return False
-    migratetype = block.migratetype
-    unlink(s, unit)
-    s.zones[zone].held += size
-    device = s.device[0]
-    device.first -= 1
-    slot = s.slots[device.first]
-    slot.unit, slot.order, slot.migratetype, slot.zone = unit, order, migratetype, zone
-    slot.isolated_ns = now_ns
-    slot.state = ISOLATED
-    block.order = order
-    block.flags |= np.uint8(HELD)
-    block.next = device.first
-    if order >= s.shape[PAGEBLOCK_ORDER] - 1:
-        first = (unit << s.shape[ORDER]) >> s.shape[PAGEBLOCK_ORDER]
-        for pageblock in range(first, first + max(size >> s.shape[PAGEBLOCK_ORDER], 1)):
-            if s.types[pageblock] < MERGEABLE_TYPES:
-                s.types[pageblock] = MOVABLE
+    free_list = a.lists[block.zone, block.order, block.migratetype]
+    old_head, old_tail, new_tail = free_list.head, free_list.tail, block.prev
+    a.blocks[old_tail].next = old_head
+    a.blocks[old_head].prev = old_tail
+    a.blocks[new_tail].next = NOBODY
+    block.prev = NOBODY
+    free_list.head, free_list.tail = slot, new_tail
     return True
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64))
-def _release(s: State, slot_index: Int, now_ns: Int) -> None:
-    """A held block stops being held."""
-    slot = s.slots[slot_index]
-    size = np.int64(1) << np.int64(slot.order)
-    s.zones[slot.zone].held -= size
-    settle(s.integrals, HELD_FRAMES, size, now_ns - slot.isolated_ns)
-    s.units[slot.unit].order = -1
-    s.units[slot.unit].flags &= ~np.uint8(HELD)
+@compiled(nb.void(AREA, nb.int64, nb.int64))
+def move_blocks(a: Area, pageblock: Int, migratetype: Int) -> None:
+    """move_freepages(): a pageblock's free blocks go to the tails of another type's lists.
 
-
-@compiled(nb.void(STATE, nb.int64, nb.boolean))
-def drain(s: State, now_ns: Int, mark: bool) -> None:
-    """page_reporting_drain(): put the batch back, lowest slot first, and empty it.
-
-    With `mark`, a block that did not merge on its way back is flagged reported.
+    In ascending order; they stay reported. A block larger than the pageblock stays.
     """
-    device = s.device[0]
-    for index in range(device.first, device.capacity):
-        slot = s.slots[index]
-        if slot.state == ISOLATED:
-            unit, order = np.int64(slot.unit), np.int64(slot.order)
-            _release(s, index, now_ns)
-            head, merged = insert(s, unit, order, pageblock_type(s, unit), True)
-            if mark and head == unit and merged == order:
-                s.units[unit].flags |= np.uint8(REPORTED)
-        slot.state = EMPTY
-    device.first = device.capacity
-
-
-@compiled(nb.void(STATE, nb.int64))
-def rotate_to_front(s: State, unit: Int) -> None:
-    """list_rotate_to_front(): make a block its list's head, the ones before it going to the tail."""
-    block = s.units[unit]
-    if block.prev == NOBODY:
+    if a.shape[BASE] > a.shape[PAGEBLOCK_ORDER]:
         return
-    free_list = s.lists[block.zone, block.order, block.migratetype]
-    old_head, old_tail, new_tail = free_list.head, free_list.tail, block.prev
-    s.units[old_tail].next = old_head
-    s.units[old_head].prev = old_tail
-    s.units[new_tail].next = NOBODY
-    block.prev = NOBODY
-    free_list.head, free_list.tail = unit, new_tail
-    s.meters[0].list_rotations += 1
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64))
-def _split(s: State, head: Int, order: Int, unit: Int, target: Int, migratetype: Int) -> None:
-    """expand(): from a block taken off the lists, the halves away from `unit` go to the head."""
-    while order > target:
-        order -= 1
-        size = units_of(s, order)
-        half = head + size
-        if unit >= half:
-            half, head = head, half
-        link(s, half, order, migratetype, False)
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _collide(s: State, head: Int, unit: Int, target: Int, now_ns: Int) -> None:
-    """A recorded exit hits a held block: the exit wins, the rest is put back, largest piece first."""
-    slot_index = np.int64(s.units[head].next)
-    slot = s.slots[slot_index]
-    order = np.int64(slot.order)
-    migratetype = pageblock_type(s, head)
-    s.meters[0].collisions += 1
-    s.meters[0].collision_frames += np.int64(1) << order
-    _release(s, slot_index, now_ns)
-    slot.state = DISSOLVED
-    while order > target:
-        order -= 1
-        half = head + units_of(s, order)
-        if unit >= half:
-            half, head = head, half
-        insert(s, half, order, migratetype, True)
-
-
-@compiled(nb.void(STATE, nb.int64))
-def _note_choice(s: State, head: Int) -> None:
-    """Was this the block the allocator would have taken: the head of its list?"""
-    block = s.units[head]
-    s.meters[0].broken += 1
-    if s.lists[block.zone, block.order, block.migratetype].head != head:
-        s.meters[0].broken_not_head += 1
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def take(s: State, unit: Int, order: Int, now_ns: Int) -> None:
-    """A recorded exit of a whole block of units: out of whatever blocks the model has there."""
-    end = unit + units_of(s, order)
-    while unit < end:
-        head = block_of(s, unit)
-        if head == NOBODY:
-            s.meters[0].inconsistent += 1
-            unit += 1
+    slot = (pageblock << a.shape[PAGEBLOCK_ORDER]) >> a.shape[BASE]
+    end = slot + slots_of(a, a.shape[PAGEBLOCK_ORDER])
+    while slot < end:
+        block = a.blocks[slot]
+        order = np.int64(block.order)
+        if order < 0 or order > a.shape[PAGEBLOCK_ORDER]:
+            slot += 1
             continue
-        found = np.int64(s.units[head].order)
-        target = min(order, found)
-        if s.units[head].flags & HELD:
-            _collide(s, head, unit, target, now_ns)
-        else:
-            _note_choice(s, head)
-            migratetype = np.int64(s.units[head].migratetype)
-            unlink(s, head)
-            _split(s, head, found, unit, target, migratetype)
-        unit += units_of(s, target)
+        if block.migratetype != migratetype and not block.flags & HELD:
+            flags = block.flags
+            unlink(a, slot)
+            link(a, slot, order, migratetype, True)
+            block.flags = flags
+        slot += slots_of(a, order)
+
+
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.boolean))
+def set_type(a: Area, pageblock: Int, migratetype: Int, with_blocks: bool) -> None:
+    """A pageblock gets another type, and its free blocks the lists of that type."""
+    if a.types[pageblock] == migratetype:
+        return
+    a.types[pageblock] = migratetype
+    if with_blocks:
+        move_blocks(a, pageblock, migratetype)
+
+
+@compiled(nb.void(AREA, nb.int64, nb.int64))
+def turn_movable(a: Area, slot: Int, order: Int) -> None:
+    """__isolate_free_page(): isolating half a pageblock or more turns its pageblocks movable.
+
+    Those of the mergeable types; where lists follow pageblocks, what else is free in them moves too.
+    """
+    if order < a.shape[PAGEBLOCK_ORDER] - 1:
+        return
+    first, pageblocks = pageblock_of(a, slot), np.int64(1) << max(order - a.shape[PAGEBLOCK_ORDER], 0)
+    for pageblock in range(first, first + pageblocks):
+        if a.types[pageblock] < MERGEABLE_TYPES:
+            set_type(a, pageblock, MOVABLE, a.shape[BY_PAGEBLOCK] != 0)

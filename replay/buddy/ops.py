@@ -23,16 +23,24 @@ class Meaning(IntEnum):
     FALLBACK = 3  # an exit, unless a zone_locked in the same lock hold tells of the same block
     BAD_ORDER = 4  # larger than any free list
     UNKNOWN = 5  # an op of a newer format
+    PUT_BACK = 6  # as ENTER, of a block that was isolated: to the tail, and nobody is notified
+    ISOLATE = 7  # as EXIT, and the pageblocks of a large block turn movable
+    CLAIM = 8  # of a fallback whose exit was told by another event: what it does to types
 
 
-def meaning_of(trace: Trace) -> "NDArray[np.uint8]":
+def meaning_of(trace: Trace, *, own_reporting: bool = False) -> "NDArray[np.uint8]":
     """The table for a trace, by what its probes could see."""
     recorded = {probe.op for probe in trace.manifest.probes}
-    return meaning_table(trace.manifest.guest, recorded, owners_only=trace.owners_only)
+    given = {"owners_only": trace.owners_only, "own_reporting": own_reporting}
+    return meaning_table(trace.manifest.guest, recorded, **given)
 
 
 def meaning_table(
-    guest: Guest, recorded: Collection[int] = (), *, owners_only: bool = False
+    guest: Guest,
+    recorded: Collection[int] = (),
+    *,
+    owners_only: bool = False,
+    own_reporting: bool = False,
 ) -> "NDArray[np.uint8]":
     """`Meaning` by op and order, shape (256, 64). `recorded`: the ops that the trace has probes for.
 
@@ -47,7 +55,8 @@ def meaning_table(
     compaction's tracepoints show ranges, not blocks, with it or without it.
 
     Isolation and put-back by the guest's own reporting mean nothing: that memory stays free, else
-    one guest recorded on two rungs would give two answers.
+    one guest recorded on two rungs would give two answers. With `own_reporting` they mean what they
+    say: for a comparison with what that kernel had on its lists.
 
     page_alloc, and page_free at pcp orders, tell of owners, not of the buddy: beside the buddy's own
     events they mean nothing. With `owners_only` there is nothing else, and they stand for exits and
@@ -60,7 +69,10 @@ def meaning_table(
         table[Op.PAGE_FREE] = Meaning.ENTER
     else:
         _tell_of_the_buddy(table, guest, recorded)
-    moves = (table == Meaning.ENTER) | (table == Meaning.EXIT) | (table == Meaning.FALLBACK)
+    if own_reporting:
+        table[Op.REPORTING_ISOLATE] = Meaning.ISOLATE
+        table[Op.REPORTING_PUT_BACK] = Meaning.PUT_BACK
+    moves = (table != Meaning.NOTHING) & (table != Meaning.UNKNOWN)
     moves[:, : guest.max_order + 1] = False
     table[moves] = Meaning.BAD_ORDER
     return table
@@ -69,8 +81,8 @@ def meaning_table(
 def _tell_of_the_buddy(table: "NDArray[np.uint8]", guest: Guest, recorded: Collection[int]) -> None:
     table[Op.ZONE_LOCKED] = Meaning.EXIT
     table[Op.EXTFRAG] = Meaning.FALLBACK
-    table[Op.ISOLATE] = Meaning.EXIT
-    table[Op.PUT_BACK] = Meaning.ENTER
+    table[Op.ISOLATE] = Meaning.ISOLATE
+    table[Op.PUT_BACK] = Meaning.PUT_BACK
     table[Op.BUDDY_FREE] = Meaning.ENTER
     if Op.BUDDY_FREE not in recorded:
         table[Op.PCPU_DRAIN] = Meaning.ENTER

@@ -10,7 +10,7 @@ from replay.buddy.ops import Meaning
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 
-NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN = (int(meaning) for meaning in Meaning)
+NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN, PUT_BACK, ISOLATE, CLAIM = (int(meaning) for meaning in Meaning)
 
 # A batch of events: arrays by column name.
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -20,8 +20,16 @@ OP = nb.types.Array(nb.uint8, 1, "C", readonly=True)
 PFN = nb.types.Array(nb.uint64, 1, "C", readonly=True)
 ORDER = OP
 TYPE = nb.types.Array(nb.int8, 1, "C", readonly=True)
+AUX = PFN
 MEANING = nb.uint8[:, ::1]
 BOUNDS = nb.int64[:, ::1]
+
+
+def event_arrays(
+    columns: Columns,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """op, pfn, order, migratetype and aux of a batch."""
+    return columns["op"], columns["pfn"], columns["order"], columns["migratetype"], columns["aux"]
 
 
 def zone_bounds(geometry: Geometry) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
@@ -29,16 +37,16 @@ def zone_bounds(geometry: Geometry) -> np.ndarray[tuple[int, int], np.dtype[np.i
     return np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64).reshape(-1, 2)
 
 
-@compiled(
-    nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1]),
-    inline=True,
-)
-def step_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: Words) -> tuple[Int, Int]:
-    """(NOTHING | ENTER | EXIT | BAD | UNKNOWN, zone) of one event.
+_STEP = nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1])
+
+
+@compiled(_STEP, inline=True)
+def detail_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: Words) -> tuple[Int, Int]:
+    """(a `Meaning`, zone) of one event.
 
     `last`, shape (zones, 2): meaning and pfn of the zone's latest step. A fallback that claims a
     pageblock fires extfrag and zone_locked for one taking, next to each other under the zone lock
-    and in either order (mm/page_alloc.c: before 6.10 extfrag comes first): the second is nothing.
+    and in either order (mm/page_alloc.c: before 6.10 extfrag comes first): the second is no exit.
     """
     what = np.int64(meaning[op, order & 63])
     if what in (NOTHING, UNKNOWN, BAD):
@@ -52,6 +60,17 @@ def step_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: 
             last[zone, 0] = NOTHING if told else what
             last[zone, 1] = pfn
             if told:
-                return NOTHING, zone
-            return (ENTER if what == ENTER else EXIT), zone
+                return (CLAIM if what == FALLBACK else NOTHING), zone
+            return what, zone
     return BAD, -1
+
+
+@compiled(_STEP, inline=True)
+def step_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: Words) -> tuple[Int, Int]:
+    """(NOTHING | ENTER | EXIT | BAD | UNKNOWN, zone) of one event: what it does to its frames."""
+    what, zone = detail_of(op, pfn, order, meaning, bounds, last)
+    if what == PUT_BACK:
+        return ENTER, zone
+    if what in (FALLBACK, ISOLATE):
+        return EXIT, zone
+    return (NOTHING if what == CLAIM else what), zone

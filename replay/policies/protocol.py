@@ -2,8 +2,8 @@
 
 A policy says what to report and when; the engine does it. `arrive` is called after each ordinary
 insertion into the free lists, `wake` at the policy's deadline and again when its report is done.
-Both get the state, which they may use through `replay.buddy.lists` only (never the host), and the
-policy's own memory, whose first word is the deadline.
+Both get the state, of which they use the lists (`State.area`) and `replay.isolation`, never the host,
+and the policy's own memory, whose first word is the deadline.
 """
 
 from collections.abc import Callable, Mapping

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import numba as nb
 import numpy as np
 
-from replay.buddy.lists import drain, free_known, isolate, read_counts, rotate_to_front
+from replay.buddy.area import NOBODY, REPORTED
 from replay.geometry import Geometry
+from replay.isolation import drain, free_known, isolate, read_counts, rotate
 from replay.jit import Int, Words, compiled
 from replay.policies.protocol import (
     ARRIVE,
@@ -29,7 +30,7 @@ from replay.policies.protocol import (
     Value,
     new_memory,
 )
-from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, NOBODY, REPORTED, STATE, State
+from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
 from tracer import Guest
 
@@ -101,7 +102,7 @@ def _gate_open(s: State, memory: Words) -> bool:
 @compiled(nb.boolean(STATE, MEMORY, nb.int64))
 def _walk(s: State, memory: Words, now_ns: Int) -> bool:
     """One hold of the zone lock in page_reporting_cycle(): True when the batch is full."""
-    free_list = s.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]]
+    free_list = s.area.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]]
     m = s.meters[0]
     m.lock_takes += 1
     walked = 0
@@ -109,9 +110,9 @@ def _walk(s: State, memory: Words, now_ns: Int) -> bool:
     first = np.int64(NOBODY)  # what the list is to begin with when the lock is dropped
     full = False
     while unit != NOBODY:
-        following = np.int64(s.units[unit].next)
+        following = np.int64(s.area.blocks[unit].next)
         walked += 1
-        if not s.units[unit].flags & REPORTED:
+        if not s.area.blocks[unit].flags & REPORTED:
             if memory[_BUDGET] < 0:
                 memory[_STATE] = _REQUESTED
                 first = unit
@@ -127,7 +128,7 @@ def _walk(s: State, memory: Words, now_ns: Int) -> bool:
     m.entries_walked += walked
     m.max_entries_per_lock = max(m.max_entries_per_lock, walked)
     if first != NOBODY:
-        rotate_to_front(s, first)
+        rotate(s, first)
     return full
 
 
@@ -141,9 +142,9 @@ def _next_list(s: State, memory: Words) -> bool:
             memory[_LIST_ORDER] += 1
         elif (
             memory[_TYPE] != s.shape[ISOLATE_TYPE]
-            and s.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]].head != NOBODY
+            and s.area.lists[memory[_ZONE], memory[_LIST_ORDER], memory[_TYPE]].head != NOBODY
         ):
-            blocks = s.nr_free[memory[_ZONE], memory[_LIST_ORDER]]
+            blocks = s.area.nr_free[memory[_ZONE], memory[_LIST_ORDER]]
             memory[_BUDGET] = -(-blocks // (memory[_CAPACITY] * memory[_SHARE]))
             return True
     return False

@@ -74,6 +74,7 @@ class Guest:
     page_size: int = 4096
     n_migratetypes: int = 5
     isolate_migratetype: int | None = 4
+    by_pageblock: bool = True  # 6.10: a free block is on the list of its pageblock's type
 
     def zone_of_range(self, pfn: int, n_frames: int) -> int | None:
         """Index of the zone that wholly contains the frames [pfn, pfn + n_frames), if any."""
@@ -114,7 +115,7 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def meaning_of(op: str, order: int, recorded: set[str], pcp_orders: set[int], *, owners_only: bool) -> str:
-    """'enter', 'exit', 'fallback' or 'nothing': what an op does to the buddy, by its name.
+    """'enter', 'exit', 'fallback', 'isolate', 'put_back' or 'nothing': what an op does to the buddy, by its name.
 
     ``recorded`` are the ops that the trace has probes for.
     """
@@ -123,8 +124,8 @@ def meaning_of(op: str, order: int, recorded: set[str], pcp_orders: set[int], *,
     always = {
         "zone_locked": "exit",
         "extfrag": "fallback",
-        "isolate": "exit",
-        "put_back": "enter",
+        "isolate": "isolate",
+        "put_back": "put_back",
         "buddy_free": "enter",
     }
     if op in always:
@@ -333,9 +334,10 @@ class Listed:
 class FreeLists:
     """Free lists per (zone, order, migratetype) for the orders R..max_order (free_area)."""
 
-    def __init__(self, guest: Guest, reporting_order: int) -> None:
+    def __init__(self, guest: Guest, reporting_order: int, types: PageblockTypes) -> None:
         """Empty lists."""
         self.guest = guest
+        self.types = types
         self.reporting_order = reporting_order
         self.blocks: dict[int, Listed] = {}
         self.lists: dict[ListKey, list[int]] = {}
@@ -374,6 +376,14 @@ class FreeLists:
         heads[:] = heads[index:] + heads[:index]
         return index != 0
 
+    def free(self, zone: int, pfn: int, order: int) -> None:
+        """An ordinary free: from 6.10 on, pageblock by pageblock (split_large_buddy())."""
+        piece = min(order, max(self.guest.pageblock_order, self.reporting_order))
+        if not self.guest.by_pageblock:
+            piece = order
+        for start in range(pfn, pfn + (1 << order), 1 << piece):
+            self.insert(zone, start, piece, self.types.get(start), to_tail=False)
+
     def insert(self, zone: int, pfn: int, order: int, migratetype: int, *, to_tail: bool) -> None:
         """__free_one_page(): merge upwards, then place the merged block.
 
@@ -399,8 +409,11 @@ class FreeLists:
         """
         if order < self.guest.pageblock_order:
             return True
-        other = self.blocks[buddy].migratetype
-        return other == migratetype or (other in MERGEABLE and migratetype in MERGEABLE)
+        other = self.types.get(buddy)
+        merge = other == migratetype or (other in MERGEABLE and migratetype in MERGEABLE)
+        if merge and self.guest.by_pageblock:
+            self.types.set_touched(buddy, 0, migratetype)
+        return merge
 
     def _merge_likely(self, zone: int, pfn: int, order: int) -> bool:
         """buddy_merge_likely(): the next-higher buddy is free, so this block may merge soon."""
@@ -409,6 +422,19 @@ class FreeLists:
         combined = pfn & ~(1 << order)
         higher_buddy = combined ^ (1 << (order + 1))
         return self.has(zone, higher_buddy, order + 1)
+
+    def move_blocks(self, start: int, migratetype: int) -> None:
+        """move_freepages(): blocks of the pageblock at ``start`` go to other lists' tails, ascending.
+
+        They stay reported; a block larger than the pageblock stays where it is.
+        """
+        inside = block_frames(start, self.guest.pageblock_order)
+        for pfn in sorted(p for p in self.blocks if p in inside):
+            block = self.blocks[pfn]
+            if block.migratetype != migratetype and block.order <= self.guest.pageblock_order:
+                self.remove(pfn)
+                self.add(block.zone, pfn, block.order, migratetype, tail=True)
+                self.blocks[pfn].reported = block.reported
 
     def containing(self, pfn: int, order: int) -> int | None:
         """Head of the listed block that contains the whole of [pfn, pfn + 2**order), if any."""
@@ -667,7 +693,7 @@ class Replay:
         self.next_correction = 0
         self.frames = FrameModel(setup.guest, setup.state)
         self.types = PageblockTypes(setup.guest.pageblock_order)
-        self.lists = FreeLists(setup.guest, self.reporting_order)
+        self.lists = FreeLists(setup.guest, self.reporting_order, self.types)
         self.host = Host(setup.backing, setup.guest.page_size)
         self.batch: list[Isolated] = []
         self.since: dict[int, int | None] = {}
@@ -753,15 +779,20 @@ class Replay:
         if t < self.now:
             raise AssertionError("time runs backwards")
         page, elapsed = self.guest.page_size, t - self.now
+        if elapsed:
+            self._note_peak()
         self.reclaimed_byte_ns += len(self.host.reclaimed) * page * elapsed
         self.managed_byte_ns += len(self.frames.managed) * page * elapsed
         self.free_byte_ns += self.frames.free_count() * page * elapsed
         self.reportable_byte_ns += len(self.since) * self.size(self.reporting_order) * elapsed
         self.now = t
 
+    def _note_peak(self) -> None:
+        """The peak is of what an instant ends with, not of what passes within one."""
+        self.peak_bytes = max(self.peak_bytes, len(self.host.reclaimed) * self.guest.page_size)
+
     def observe(self) -> None:
         """After every event and every completed report."""
-        self.peak_bytes = max(self.peak_bytes, len(self.host.reclaimed) * self.guest.page_size)
         if self.setup.observer is not None:
             self.setup.observer(self)
 
@@ -785,6 +816,7 @@ class Replay:
             self._run_loop()
         self.apply_events(self.setup.end_ns)
         self.advance(self.setup.end_ns)
+        self._note_peak()
         return self._outcome()
 
     def _run_loop(self) -> None:
@@ -907,7 +939,7 @@ class Replay:
         if unit not in self.since and self.frames.is_wholly_free(unit, self.reporting_order):
             self.since[unit] = None
             self.last_freed[unit] = None
-            self._insert(zone, unit, self.reporting_order, -1)
+            self._insert(zone, unit, self.reporting_order)
             self.on_units_freed([unit])
 
     def _found_used(self, frame: int, unit: int) -> None:
@@ -965,10 +997,17 @@ class Replay:
             self.since[unit] = self.now
             self.last_freed[unit] = self.now
         if migratetype >= 0:
-            self.types.set_touched(pfn, order, migratetype)
+            self._learn(pfn, order, migratetype)
         for piece, piece_order in self._step2(pfn, order, freed):
-            self._insert(zone, piece, piece_order, migratetype)
+            self._insert(zone, piece, piece_order)
         self.on_units_freed(freed)
+
+    def _learn(self, pfn: int, order: int, migratetype: int) -> None:
+        """An event tells the type of its pageblocks: what is free in them is on the lists of it."""
+        for start in self.types.touched(pfn, order):
+            if self.types.get(start) != migratetype:
+                self.types.set_touched(start, 0, migratetype)
+                self.lists.move_blocks(start, migratetype)
 
     def _units_just_freed(self, pfn: int, order: int) -> list[int]:
         """Units the block touches that are wholly free now and were not before."""
@@ -987,11 +1026,9 @@ class Replay:
             return [(pfn, order)]
         return [(unit, self.reporting_order) for unit in units]
 
-    def _insert(self, zone: int, pfn: int, order: int, migratetype: int) -> None:
+    def _insert(self, zone: int, pfn: int, order: int) -> None:
         """An ordinary free of a block of order >= R; it notifies after it (__free_one_page())."""
-        if migratetype < 0:
-            migratetype = self.types.get(pfn)
-        self.lists.insert(zone, pfn, order, migratetype, to_tail=False)
+        self.lists.free(zone, pfn, order)
         self.notify()
 
     def _apply_exit(self, pfn: int, order: int) -> None:
@@ -1043,9 +1080,8 @@ class Replay:
         self._release(block)
         self.collision_blocks += 1
         self.collision_bytes += self.size(block.order)
-        migratetype = self.types.get(block.pfn)
         for piece, piece_order in split_toward(block.pfn, block.order, pfn, order):
-            self._put_back(block.zone, piece, piece_order, migratetype)
+            self._put_back(block.zone, piece, piece_order, self.types.get(piece))
 
     def _release(self, block: Isolated) -> None:
         """The block is held no more from ``now`` on."""
@@ -1295,11 +1331,19 @@ class UpstreamReplay(Replay):
             return False
         self.lists.remove(pfn)
         if order >= self.guest.pageblock_order - 1:
-            self.types.make_movable(pfn, order)
+            self._make_movable(pfn, order)
         units = self.units_of(pfn, order)
         clocks = {unit: self.since[unit] for unit in units}
         self.batch.append(Isolated(zone, pfn, order, self.now, clocks, set(units)))
         return True
+
+    def _make_movable(self, pfn: int, order: int) -> None:
+        """The pageblocks turn MOVABLE; from 6.10 on, what else is free in them moves along."""
+        before = {start: self.types.get(start) for start in self.types.touched(pfn, order)}
+        self.types.make_movable(pfn, order)
+        for start, migratetype in before.items():
+            if self.guest.by_pageblock and self.types.get(start) != migratetype:
+                self.lists.move_blocks(start, self.types.get(start))
 
     # -- a report -----------------------------------------------------------------------------
 

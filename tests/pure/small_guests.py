@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from replay.buddy.ops import meaning_table
+from replay.buddy.rules import rules_of
 from replay.device import Device
 from replay.engine import Group, Options
 from replay.geometry import Geometry
@@ -28,9 +29,15 @@ PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
 TYPES = ["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"]
 
 
-def guest(max_order: int, pageblock_order: int, hz: int | None, jiffies: tuple[int, int] | None) -> Guest:
+def guest(
+    max_order: int,
+    pageblock_order: int,
+    hz: int | None,
+    jiffies: tuple[int, int] | None,
+    kernel: str = "6.12.1-test",
+) -> Guest:
     return Guest(
-        kernel_release="test", machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
+        kernel_release=kernel, machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
         pageblock_order=pageblock_order, migratetypes=TYPES, pcp_orders=[], thp_mode=None,
         hz=hz, jiffies=jiffies[0] if jiffies else None,
         jiffies_monotonic_ns=jiffies[1] if jiffies else None,
@@ -65,7 +72,9 @@ def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
     jiffies = draw(st.sampled_from([None, (4_000_000, T0_NS - 777_777)])) if hz else None
     state = _frames(draw, zones, [1, 2, 8, 16, 32])
     events, end_ns = _events(draw, zones, dict(state), max_order, max_events, [-1, 1, 1, 0, 2, 3])
-    return Case(guest(max_order, draw(st.integers(1, max_order)), hz, jiffies), zones, state, events, end_ns)
+    kernel = draw(st.sampled_from(["5.10.0", "6.12.1"]))
+    made = guest(max_order, draw(st.integers(1, max_order)), hz, jiffies, kernel)
+    return Case(made, zones, state, events, end_ns)
 
 
 @st.composite
@@ -177,7 +186,7 @@ def oracle_guest(case: Case) -> model.Guest:
     zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones]
     return model.Guest(
         zones=tuple(zones), max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz,
-        page_size=g.page_size,
+        page_size=g.page_size, by_pageblock=rules_of(g).by_pageblock,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.buddy import memory
+from replay.buddy.area import NOBODY
 from replay.engine import Group
 from replay.exact import SECOND_NS, bucket_of
 from replay.schedule import Schedule
@@ -17,7 +18,6 @@ from replay.state import (
     HELD_FRAMES,
     LATENCY,
     MAX_ORDER,
-    NOBODY,
     ORDER,
     RECLAIMED,
 )
@@ -43,11 +43,11 @@ def frame_ns(integrals: Any, row: int) -> int:
 def lists_of(schedule: Schedule) -> dict[tuple[int, int, int], list[int]]:
     s = schedule.state
     found = {}
-    for (zone, order, kind), ends in np.ndenumerate(s.lists):
+    for (zone, order, kind), ends in np.ndenumerate(s.area.lists):
         unit, heads = int(ends["head"]), []
         while unit != NOBODY:
             heads.append(unit << int(s.shape[ORDER]))
-            unit = int(s.units[unit]["next"])
+            unit = int(s.area.blocks[unit]["next"])
         if heads and order <= s.shape[MAX_ORDER]:
             found[(zone, order, kind)] = heads
     return found

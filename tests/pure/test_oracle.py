@@ -259,7 +259,7 @@ def test_pageblocks_touched_and_made_movable() -> None:
 
 
 def test_rotate_reports_whether_it_moved() -> None:
-    lists = FreeLists(toy_guest((0, 32)), 2)
+    lists = FreeLists(toy_guest((0, 32)), 2, PageblockTypes(2))
     for pfn in (0, 8, 16):
         lists.add(0, pfn, 2, MOVABLE, tail=True)
     assert lists.rotate_to_front((0, 2, 1), 8)

@@ -131,7 +131,7 @@ def test_the_timer_wheel_rounds_two_seconds_up_by_at_most_one_step(hz: int, step
 def test_reported_blocks_return_to_the_tail_and_before_5_10_to_the_head() -> None:
     def head_after(putback: str) -> int:
         result = replayed(blocks_freed(1, 2), free=0, gate=False, end_s=1 + 2 + 0.1, putback=putback)
-        return int(result.run.schedule.state.lists["head"][0, 10, 1]) << 9
+        return int(result.run.schedule.state.area.lists["head"][0, 10, 1]) << 9
 
     assert head_after("tail") == GIB_FRAMES
     assert head_after("head") == GIB_FRAMES + 1024

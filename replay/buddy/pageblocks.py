@@ -1,0 +1,84 @@
+"""Types of pageblocks when a trace begins, as far as it tells: no snapshot shows them.
+
+Known: from the free lists, where they were read, and of pageblocks with a reported head, which
+`__isolate_free_page` turned movable. Inferred: the first type that an event tells of a pageblock.
+Assumed: movable.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.steps import (
+    AUX,
+    BAD,
+    BOUNDS,
+    CLAIM,
+    FALLBACK,
+    MEANING,
+    NOTHING,
+    OP,
+    ORDER,
+    PFN,
+    TYPE,
+    UNKNOWN,
+    Columns,
+    detail_of,
+    event_arrays,
+    zone_bounds,
+)
+from replay.geometry import MOVABLE, Geometry
+from replay.jit import Int, Words, compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOT_TOLD = -1
+
+
+@compiled(
+    nb.void(OP, PFN, ORDER, TYPE, AUX, MEANING, BOUNDS, nb.int64[:, ::1], nb.int8[::1], nb.int64, nb.int64)
+)
+def _first_told(
+    op: Words,
+    pfn: Words,
+    order: Words,
+    migratetype: Words,
+    aux: Words,
+    meaning: Words,
+    bounds: Words,
+    last: Words,
+    types: Words,
+    pageblock_order: Int,
+    migratetypes: Int,
+) -> None:
+    """Fill in the types that are not told yet, from events in time order."""
+    for i in range(len(op)):
+        first = np.int64(pfn[i])
+        what, _ = detail_of(op[i], first, np.int64(order[i]), meaning, bounds, last)
+        if what in (NOTHING, UNKNOWN, BAD):
+            continue
+        told = np.int64(migratetype[i])
+        if what in (FALLBACK, CLAIM):
+            told = np.int64((aux[i] >> np.uint64(16)) & np.uint64(255))  # what it was until then
+        if told < 0 or told >= migratetypes:
+            continue
+        end = first + (np.int64(1) << np.int64(order[i])) - 1
+        for pageblock in range(first >> pageblock_order, (end >> pageblock_order) + 1):
+            if types[pageblock] == NOT_TOLD:
+                types[pageblock] = told
+
+
+def types_at_start(
+    batches: Iterable[Columns], geometry: Geometry, meaning: "NDArray[np.uint8]", known: "NDArray[np.int8]"
+) -> "NDArray[np.int8]":
+    """Migratetype of each pageblock: as `known`, else (NOT_TOLD) as the events tell, else MOVABLE."""
+    types, last = known.copy(), np.full((len(geometry.zones), 2), -1, np.int64)
+    for columns in batches:
+        op, pfn, order, migratetype, aux = event_arrays(columns)
+        model = (meaning, zone_bounds(geometry), last, types, geometry.pageblock_order)
+        _first_told(op, pfn, order, migratetype, aux, *model, geometry.migratetypes)
+    types[types == NOT_TOLD] = MOVABLE
+    return types

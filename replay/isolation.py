@@ -1,0 +1,144 @@
+"""What a policy does to the lists: it isolates blocks, hands them to the device and puts them back.
+
+Isolation is temporary. A held block is on no list, counts against the watermarks, and nothing merges
+with it; a recorded exit that hits it wins (a collision). Rules from mm/page_isolation.c and
+mm/page_alloc.c: `__isolate_free_page`, `__putback_isolated_page`; `page_reporting_drain`.
+"""
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.area import HELD, NOBODY, REPORTED
+from replay.buddy.lists import block_of, put_back, rotate_to_front, slots_of, take, turn_movable, unlink
+from replay.exact import settle
+from replay.jit import Int, compiled
+from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, ISOLATED, STATE, State
+
+MS = 1_000_000
+
+
+@compiled(nb.int64(STATE, nb.int64))
+def free_known(s: State, zone: Int) -> Int:
+    """Free frames of a zone as a policy reads them: without those it holds isolated."""
+    return s.zones[zone].free - s.zones[zone].held
+
+
+@compiled(nb.void(STATE, nb.int64))
+def read_counts(s: State, now_ns: Int) -> None:
+    """Let the zones' counts of milliseconds that are over become visible."""
+    for zone in range(len(s.zones)):
+        if s.zones[zone].latest_ms < now_ns // MS:
+            s.zones[zone].free = s.zones[zone].latest_free
+
+
+@compiled(nb.boolean(STATE, nb.int64, nb.int64))
+def isolate(s: State, unit: Int, now_ns: Int) -> bool:
+    """__isolate_free_page(): take a listed block into the batch's next slot.
+
+    Refused when the zone would fall to its min watermark.
+    """
+    block = s.area.blocks[unit]
+    order, zone = np.int64(block.order), np.int64(block.zone)
+    size = np.int64(1) << order
+    if free_known(s, zone) <= s.zones[zone].min + size:
+        return False
+    migratetype = block.migratetype
+    unlink(s.area, unit)
+    s.zones[zone].held += size
+    device = s.device[0]
+    device.first -= 1
+    slot = s.slots[device.first]
+    slot.unit, slot.order, slot.migratetype, slot.zone = unit, order, migratetype, zone
+    slot.isolated_ns = now_ns
+    slot.state = ISOLATED
+    block.order = order
+    block.flags |= np.uint8(HELD)
+    block.next = device.first
+    turn_movable(s.area, unit, order)
+    return True
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64))
+def _release(s: State, slot_index: Int, now_ns: Int) -> None:
+    """A held block stops being held."""
+    slot = s.slots[slot_index]
+    size = np.int64(1) << np.int64(slot.order)
+    s.zones[slot.zone].held -= size
+    settle(s.integrals, HELD_FRAMES, size, now_ns - slot.isolated_ns)
+    s.area.blocks[slot.unit].order = -1
+    s.area.blocks[slot.unit].flags &= ~np.uint8(HELD)
+
+
+@compiled(nb.void(STATE, nb.int64, nb.boolean))
+def drain(s: State, now_ns: Int, mark: bool) -> None:
+    """page_reporting_drain(): put the batch back, lowest slot first, and empty it.
+
+    With `mark`, a block that did not merge on its way back is flagged reported.
+    """
+    device = s.device[0]
+    for index in range(device.first, device.capacity):
+        slot = s.slots[index]
+        if slot.state == ISOLATED:
+            unit, order = np.int64(slot.unit), np.int64(slot.order)
+            _release(s, index, now_ns)
+            head, merged = put_back(s.area, unit, order)
+            if mark and head == unit and merged == order:
+                s.area.blocks[unit].flags |= np.uint8(REPORTED)
+        slot.state = EMPTY
+    device.first = device.capacity
+
+
+@compiled(nb.void(STATE, nb.int64))
+def rotate(s: State, unit: Int) -> None:
+    """Let the next walk of a block's list begin with it."""
+    if rotate_to_front(s.area, unit):
+        s.meters[0].list_rotations += 1
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
+def _collide(s: State, head: Int, unit: Int, target: Int, now_ns: Int) -> None:
+    """A recorded exit hits a held block: the exit wins, the rest is put back, largest piece first."""
+    slot_index = np.int64(s.area.blocks[head].next)
+    slot = s.slots[slot_index]
+    order = np.int64(slot.order)
+    s.meters[0].collisions += 1
+    s.meters[0].collision_frames += np.int64(1) << order
+    _release(s, slot_index, now_ns)
+    slot.state = DISSOLVED
+    while order > target:
+        order -= 1
+        half = head + slots_of(s.area, order)
+        if unit >= half:
+            half, head = head, half
+        put_back(s.area, half, order)
+
+
+@compiled(nb.void(STATE, nb.int64), inline=True)
+def _note_choice(s: State, head: Int) -> None:
+    """Was this the block the allocator would have taken: the head of its list?"""
+    block = s.area.blocks[head]
+    s.meters[0].broken += 1
+    if s.area.lists[block.zone, block.order, block.migratetype].head != head:
+        s.meters[0].broken_not_head += 1
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
+def leave(s: State, unit: Int, order: Int, migratetype: Int, now_ns: Int) -> None:
+    """A recorded exit of a whole block of units: out of whatever blocks the model has there.
+
+    `migratetype`: of the list that what is left of a split block goes to, -1: stays on.
+    """
+    end = unit + slots_of(s.area, order)
+    while unit < end:
+        head = block_of(s.area, unit)
+        if head == NOBODY:
+            s.meters[0].inconsistent += 1
+            unit += 1
+            continue
+        target = min(order, np.int64(s.area.blocks[head].order))
+        if s.area.blocks[head].flags & HELD:
+            _collide(s, head, unit, target, now_ns)
+        else:
+            _note_choice(s, head)
+            take(s.area, head, unit, target, migratetype)
+        unit += slots_of(s.area, target)
