@@ -115,7 +115,7 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def meaning_of(op: str, order: int, recorded: set[str], pcp_orders: set[int], *, owners_only: bool) -> str:
-    """'enter', 'exit', 'fallback', 'isolate', 'put_back' or 'nothing': what an op does to the buddy, by its name.
+    """What an op does to the buddy: enter, exit, fallback, isolate, put_back or nothing, by its name.
 
     ``recorded`` are the ops that the trace has probes for.
     """

@@ -42,7 +42,8 @@ def test_an_op_of_a_newer_format_is_unknown() -> None:
 def test_where_every_free_is_recorded_drains_and_frees_are_not_counted_twice() -> None:
     table = meaning_table(GUEST, BUDDY | {Op.BUDDY_FREE})
     assert (table[[Op.PCPU_DRAIN, Op.PAGE_FREE]] == Meaning.NOTHING).all()
-    assert table[Op.BUDDY_FREE, 0] == table[Op.PUT_BACK, 9] == Meaning.ENTER
+    assert table[Op.BUDDY_FREE, 0] == Meaning.ENTER
+    assert table[Op.PUT_BACK, 9] == Meaning.PUT_BACK
 
 
 def test_the_guests_own_reporting_moves_nothing_on_any_rung() -> None:
@@ -50,3 +51,9 @@ def test_the_guests_own_reporting_moves_nothing_on_any_rung() -> None:
         table = meaning_table(GUEST, recorded)
         for op in (Op.REPORTING_ISOLATE, Op.REPORTING_PUT_BACK, Op.NOTIFY, Op.PASS_START, Op.REPORT):
             assert (table[op] == Meaning.NOTHING).all()
+
+
+def test_it_moves_its_blocks_where_the_kernels_own_lists_are_asked_for() -> None:
+    table = meaning_table(GUEST, BUDDY, own_reporting=True)
+    assert table[Op.REPORTING_ISOLATE, 9] == Meaning.ISOLATE
+    assert table[Op.REPORTING_PUT_BACK, 9] == Meaning.PUT_BACK
