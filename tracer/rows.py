@@ -1,0 +1,289 @@
+"""Rows that no trace can hold: refused with their place where they are read, or counted and told of.
+
+Checks of a file give a line of warning for what can be read but contradicts something else.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tracer.checks import MOST_COUNT, MOST_NS
+from tracer.format import (
+    CHUNK_FRAMES,
+    COUNTER_COLUMNS,
+    MANIFEST,
+    PFN_BITS,
+    SAMPLE_COLUMNS,
+    FrameState,
+    Guest,
+    Manifest,
+    Op,
+    Segment,
+    Snapshot,
+    Zone,
+    damaged,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Longs = NDArray[np.int64]
+    Marks = NDArray[np.bool_]
+
+_AROUND = ("ts_ns", "read_begin_ns", "read_end_ns", "zone", "free_blocks", "op", "cpu")
+_SAMPLED = [name for name in SAMPLE_COLUMNS if name not in _AROUND]
+_COUNTED = [name for name in COUNTER_COLUMNS if name not in _AROUND]
+
+
+def _refuse(where: str, bad: "Marks", how: str, *values: "NDArray[np.generic]") -> None:
+    """Refuse the first row marked as bad; its `values` fill `how`."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise damaged(f"{where} row {row}", how.format(*(value[row] for value in values)))
+
+
+def _longs(table: pa.Table, *names: str) -> "list[Longs]":
+    return [table[name].to_numpy().astype(np.int64) for name in names]
+
+
+def _refuse_windows(where: str, begin_ns: "Longs", end_ns: "Longs", shot: Snapshot) -> None:
+    _refuse(where, end_ns < begin_ns, "its read ends at {} ns, and begins at {} ns", end_ns, begin_ns)
+    _refuse(
+        where,
+        (begin_ns < shot.begin_ns) | (end_ns > shot.end_ns),
+        f"it was read in {{}}..{{}} ns, its snapshot in {shot.begin_ns}..{shot.end_ns} ns",
+        begin_ns,
+        end_ns,
+    )
+
+
+# Frame runs
+
+
+def check_runs(where: str, runs: pa.Table, shot: Snapshot, zones: list[Zone]) -> Iterator[str]:
+    """Runs of frames (`FRAME_COLUMNS`) of a snapshot. `zones`: those that a reader knows.
+
+    Raises:
+        Fault: when a run is empty, leaves its chunk, has no possible state, overlaps the one before it
+            or comes after it, or was read at another time than its chunk or snapshot.
+    """
+    pfn = runs["pfn"].to_numpy()
+    _refuse(where, pfn >> np.uint64(PFN_BITS) > 0, f"pfn {{}} has more than {PFN_BITS} bits", pfn)
+    first, count, state = _longs(runs, "pfn", "count", "state")
+    end, chunk = first + count, first // CHUNK_FRAMES
+    bad = (count < 1) | (chunk != (end - 1) // CHUNK_FRAMES)
+    _refuse(where, bad, "the run at pfn {} has {} frames and leaves its chunk", first, count)
+    begins_inside = np.append(False, first[1:] < end[:-1])
+    _refuse(where, begins_inside, "the run at pfn {} begins before the run before it ends", first)
+    _refuse(where, state > max(FrameState), "frame state {} is not in 0..4", state)
+    begin_ns, end_ns = _longs(runs, "read_begin_ns", "read_ts_ns")
+    _refuse_windows(where, begin_ns, end_ns, shot)
+    differs = (begin_ns[1:] != begin_ns[:-1]) | (end_ns[1:] != end_ns[:-1])
+    apart = np.append(False, (chunk[1:] == chunk[:-1]) & differs)
+    _refuse(where, apart, "the run at pfn {} was read at another time than its chunk", first)
+    heads = int((runs["reported_head"].to_numpy() & (state != FrameState.BUDDY)).sum())
+    if heads:
+        yield f"{where}: {heads} reported blocks are not in the buddy: they are not taken for reported"
+    yield from _misfits(where, first, end, state != FrameState.ABSENT, zones)
+
+
+def _misfits(where: str, first: "Longs", end: "Longs", there: "Marks", zones: list[Zone]) -> Iterator[str]:
+    """Frames outside every zone, and frames of zones that no run tells of."""
+    outside, missing = int((end - first)[there].sum()), 0
+    for start, stop in _spans(zones):
+        inside = np.maximum(np.minimum(end, stop) - np.maximum(first, start), 0)
+        outside -= int(inside[there].sum())
+        missing += stop - start - int(inside.sum())
+    if outside:
+        yield f"{where}: {outside} frames lie outside every zone: left out"
+    if missing:
+        yield f"{where}: {missing} frames of the zones are in no run: taken for absent"
+
+
+def _spans(zones: list[Zone]) -> list[tuple[int, int]]:
+    """The zones' pfn ranges [start, end), joined where they overlap."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted((zone.start_pfn, zone.end_pfn) for zone in zones):
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+# Free lists
+
+
+def check_lists(where: str, lists: pa.Table, shot: Snapshot, guest: Guest) -> None:
+    """Free lists (`LIST_COLUMNS`) of a snapshot.
+
+    Raises:
+        Fault: when a block is on two lists, or on one that cannot be.
+    """
+    zone, order, kind, position = _longs(lists, "zone", "order", "migratetype", "position")
+    _refuse(where, zone >= len(shot.zones), f"zone {{}} is not one of {len(shot.zones)}", zone)
+    _refuse(where, order > guest.max_order, f"order {{}} is more than {guest.max_order}", order)
+    named = len(guest.migratetypes)
+    _refuse(where, (kind < 0) | (kind >= named), f"migratetype {{}} is not one of {named}", kind)
+    (first,) = _longs(lists, "pfn")
+    size = np.int64(1) << order
+    starts, ends = (
+        np.array([getattr(zone, at) for zone in shot.zones], np.int64) for at in ("start_pfn", "end_pfn")
+    )
+    bad = (first & (size - 1) != 0) | (first < starts[zone]) | (first > ends[zone] - size)
+    _refuse(where, bad, "pfn {} heads no block of order {} in its zone", first, order)
+    begin_ns, end_ns = _longs(lists, "read_begin_ns", "read_ts_ns")
+    _refuse_windows(where, begin_ns, end_ns, shot)
+    by_pfn = np.argsort(first, kind="stable")
+    twice = np.append(False, first[by_pfn][1:] < (first + size)[by_pfn][:-1])
+    _refuse(where, _back(twice, by_pfn), "the block at pfn {} is on two lists", first)
+    places = np.lexsort((position, kind, order, zone))
+    rows = np.stack([zone, order, kind, position])[:, places]
+    same = np.append(False, (rows[:, 1:] == rows[:, :-1]).all(axis=0))
+    _refuse(where, _back(same, places), "position {} of its list is there twice", position)
+
+
+def _back(marks: "Marks", places: "Longs") -> "Marks":
+    """Marks of sorted rows, for the rows as they stand."""
+    back = np.zeros(len(marks), np.bool_)
+    back[places] = marks
+    return back
+
+
+# Samples and counters
+
+
+class SampleRows:
+    """Checks the samples of a trace, file after file."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._zones, self._orders = manifest.zones, manifest.guest.max_order + 1
+        self._latest_ns = np.full(len(manifest.zones), -MOST_NS, np.int64)
+
+    def check(self, where: str, samples: pa.Table) -> Iterator[str]:
+        """The next file (`SAMPLE_COLUMNS`).
+
+        Raises:
+            Fault: when a row is of no zone, has too few or too many orders or a count that cannot be,
+                or begins before the one before it, of the same zone, ended.
+        """
+        zone, begin_ns, end_ns = _longs(samples, "zone", "read_begin_ns", "read_end_ns")
+        zones = len(self._zones)
+        _refuse(where, zone >= zones, f"zone {{}} is not one of {zones}", zone)
+        far = (np.abs(begin_ns) > MOST_NS) | (np.abs(end_ns) > MOST_NS)
+        _refuse(where, far, "its read was at {} ns", begin_ns)
+        _refuse(where, end_ns < begin_ns, "its read ends at {} ns, and begins at {} ns", end_ns, begin_ns)
+        blocks = samples["free_blocks"].combine_chunks()
+        orders = pc.list_value_length(blocks).to_numpy(zero_copy_only=False)
+        _refuse(where, orders != self._orders, f"it has {{}} orders, not {self._orders}", orders)
+        _refuse_counts(where, samples, _SAMPLED, -1)
+        self._refuse_disorder(where, zone, begin_ns, end_ns)
+        sizes = np.int64(1) << np.arange(self._orders)
+        free = blocks.flatten().to_numpy().astype(np.int64).reshape(-1, self._orders) @ sizes
+        over = int((free > np.array([zone.spanned for zone in self._zones])[zone]).sum())
+        if over:
+            yield f"{where}: {over} samples have more free frames than their zone spans"
+
+    def _refuse_disorder(self, where: str, zone: "Longs", begin_ns: "Longs", end_ns: "Longs") -> None:
+        how = "its zone was read at {} ns, before the sample before it ended"
+        for index in range(len(self._zones)):
+            rows = np.flatnonzero(zone == index)
+            ended_ns = np.append(self._latest_ns[index], end_ns[rows])[:-1]
+            same_again = np.append(False, begin_ns[rows][1:] == begin_ns[rows][:-1])
+            back = np.zeros(len(zone), np.bool_)
+            back[rows] = (begin_ns[rows] < ended_ns) | same_again
+            _refuse(where, back, how, begin_ns)
+            if len(rows):
+                self._latest_ns[index] = end_ns[rows[-1]]
+
+
+def check_counters(where: str, counters: pa.Table) -> None:
+    """The probes' counters (`COUNTER_COLUMNS`).
+
+    Raises:
+        Fault: when a count or an instant cannot be.
+    """
+    (ts_ns,) = _longs(counters, "ts_ns")
+    _refuse(where, np.abs(ts_ns) > MOST_NS, "it was read at {} ns", ts_ns)
+    _refuse_counts(where, counters, _COUNTED, 0)
+
+
+def _refuse_counts(where: str, table: pa.Table, names: list[str], least: int) -> None:
+    for name in names:
+        (count,) = _longs(table, name)
+        bad = (count < least) | (count > MOST_COUNT)
+        _refuse(where, bad, f"{name} {{}} is not in {least}..{MOST_COUNT}", count)
+
+
+# Events
+
+
+class EventRows:
+    """Checks a trace's events, batch after batch, in the order in which they are stored."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._latest_ns = -MOST_NS
+        self._late = self._untyped = 0
+
+    def check(self, segment: Segment, batch: pa.RecordBatch, before: int) -> None:
+        """The next batch of a segment, of which `before` rows came already.
+
+        Raises:
+            Fault: when an event's time is not in the span that the index tells.
+        """
+        if "ts_ns" in batch.schema.names and batch.num_rows:
+            self._check_times(segment, batch["ts_ns"].to_numpy(), before)
+        if "migratetype" in batch.schema.names and batch.num_rows:
+            kind, named = batch["migratetype"].to_numpy(), len(self._manifest.guest.migratetypes)
+            if kind.max() >= named or kind.min() < -1:
+                self._untyped += int(((kind >= named) | (kind < -1)).sum())
+
+    def _check_times(self, segment: Segment, ts_ns: "Longs", before: int) -> None:
+        first_ns, last_ns = segment.first_ts_ns, segment.last_ts_ns
+        if ts_ns.min() < first_ns or ts_ns.max() > last_ns:
+            bad = (ts_ns < first_ns) | (ts_ns > last_ns)
+            row = int(np.argmax(bad))
+            raise damaged(
+                f"{segment.file} row {before + row}",
+                f"ts_ns {ts_ns[row]} is not in {first_ns}..{last_ns}, which the index says",
+            )
+        if ts_ns[0] < self._latest_ns or (ts_ns[1:] < ts_ns[:-1]).any():
+            latest = np.maximum.accumulate(np.append(self._latest_ns, ts_ns))
+            self._late += int((ts_ns < latest[:-1]).sum())
+        self._latest_ns = max(self._latest_ns, int(ts_ns.max()))
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """What was wrong with them, when all have come."""
+        told = self._manifest.late_events
+        if self._late > told:
+            yield f"time goes back at {self._late} events; {MANIFEST} counts {told}"
+        if self._untyped:
+            yield f"{self._untyped} events have a migratetype that the guest does not name: taken for unknown"
+
+
+# Ops whose rows name no block of the buddy's.
+_NO_BLOCK = [int(op) for op in (Op.PASS_START, Op.PASS_END, Op.REPORT)]
+
+
+def odd_events(batch: pa.RecordBatch, manifest: Manifest, zones: list[Zone]) -> dict[str, int]:
+    """How many events a replay leaves out, by why: their columns op, pfn and order."""
+    op, order = batch["op"].to_numpy(), batch["order"].to_numpy()
+    pfn = batch["pfn"].to_numpy()
+    large = order > manifest.guest.max_order
+    size = np.uint64(1) << np.minimum(order, manifest.guest.max_order).astype(np.uint64)
+    inside = np.zeros(len(pfn), np.bool_)
+    for zone in zones:
+        fits = (pfn < np.uint64(zone.end_pfn)) & (size <= np.uint64(zone.end_pfn) - pfn)
+        inside |= (pfn >= np.uint64(zone.start_pfn)) & fits
+    known = np.isin(op, [int(op) for op in Op])
+    placed = known & ~np.isin(op, _NO_BLOCK)
+    return {
+        "have an op that is not known": int((~known).sum()),
+        f"have an order above {manifest.guest.max_order}": int((placed & large).sum()),
+        "lie outside every zone": int((placed & ~large & ~inside).sum()),
+    }
