@@ -4,7 +4,6 @@ A trace killed at any instant opens: segments without a line in the index are no
 its status becomes `recovered`.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from tracer.format import (
 from tracer.index import RECORD_AGAIN, read_index
 from tracer.output import is_being_recorded
 from tracer.parquet import arrow_schema
-from tracer.rows import EventRows, SampleRows, check_counters, check_lists, check_runs, odd_events
+from tracer.rows import EventRows, SampleRows, check_counters, check_lists, check_runs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -277,8 +276,11 @@ class Trace:
         Raises:
             Fault: naming the file, when a segment cannot be read.
         """
+        return self._batches(columns, rows)
+
+    def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
         kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS
-        checked = EventRows(self.manifest)
+        checked = EventRows(self.manifest, self.zones, thorough=thorough)
         for segment in self.segments:
             done = 0
             for batch in self._files.batches(segment.parts[0], {name: kinds[name] for name in columns}, rows):
@@ -300,10 +302,6 @@ class Trace:
         for shot in self.manifest.snapshots:
             self.frames(shot.name)
             self.lists(shot.name)
-        odd: Counter[str] = Counter()
-        for batch in self.batches(list(EVENT_COLUMNS)):
-            odd.update(odd_events(batch, self.manifest, self.zones))
-        for why, count in odd.items():
-            if count:
-                self._warn(f"{count} events {why}: a replay leaves them out")
+        for _ in self._batches(list(EVENT_COLUMNS), BATCH_ROWS, thorough=True):
+            pass
         _ = self.samples, self.counters

@@ -3,8 +3,9 @@
 Checks of a file give a line of warning for what can be read but contradicts something else.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -224,10 +225,15 @@ def _refuse_counts(where: str, table: pa.Table, names: list[str], least: int) ->
 class EventRows:
     """Checks a trace's events, batch after batch, in the order in which they are stored."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
+    def __init__(self, manifest: Manifest, zones: list[Zone], *, thorough: bool = False) -> None:
+        """`zones`: those that a reader knows. `thorough`: look at each event, not only where the extremes
+        of a batch tell that one cannot be; what lies between two zones is found only so.
+        """
+        self._manifest, self._zones, self._thorough = manifest, zones, thorough
+        self._pfns = min(zone.start_pfn for zone in zones), max(zone.end_pfn for zone in zones)
         self._latest_ns = -MOST_NS
         self._late = self._untyped = 0
+        self._odd: Counter[str] = Counter()
 
     def check(self, segment: Segment, batch: pa.RecordBatch, before: int) -> None:
         """The next batch of a segment, of which `before` rows came already.
@@ -235,12 +241,15 @@ class EventRows:
         Raises:
             Fault: when an event's time is not in the span that the index tells.
         """
-        if "ts_ns" in batch.schema.names and batch.num_rows:
-            self._check_times(segment, batch["ts_ns"].to_numpy(), before)
-        if "migratetype" in batch.schema.names and batch.num_rows:
-            kind, named = batch["migratetype"].to_numpy(), len(self._manifest.guest.migratetypes)
+        columns = {name: batch[name].to_numpy() for name in batch.schema.names if batch.num_rows}
+        if "ts_ns" in columns:
+            self._check_times(segment, columns["ts_ns"], before)
+        if "migratetype" in columns:
+            kind, named = columns["migratetype"], len(self._manifest.guest.migratetypes)
             if kind.max() >= named or kind.min() < -1:
                 self._untyped += int(((kind >= named) | (kind < -1)).sum())
+        if columns.keys() >= {"op", "pfn", "order"} and (self._thorough or self._looks_odd(columns)):
+            self._odd.update(_odd_events(columns, self._manifest.guest.max_order, self._zones))
 
     def _check_times(self, segment: Segment, ts_ns: "Longs", before: int) -> None:
         first_ns, last_ns = segment.first_ts_ns, segment.last_ts_ns
@@ -256,6 +265,14 @@ class EventRows:
             self._late += int((ts_ns < latest[:-1]).sum())
         self._latest_ns = max(self._latest_ns, int(ts_ns.max()))
 
+    def _looks_odd(self, columns: "dict[str, NDArray[Any]]") -> bool:
+        op, pfn, order = columns["op"], columns["pfn"], columns["order"]
+        known = min(Op) <= op.min() and op.max() <= max(Op)
+        first, end = self._pfns
+        return not (
+            known and order.max() <= self._manifest.guest.max_order and first <= pfn.min() and pfn.max() < end
+        )
+
     @property
     def warnings(self) -> Iterator[str]:
         """What was wrong with them, when all have come."""
@@ -264,26 +281,26 @@ class EventRows:
             yield f"time goes back at {self._late} events; {MANIFEST} counts {told}"
         if self._untyped:
             yield f"{self._untyped} events have a migratetype that the guest does not name: taken for unknown"
+        for why, count in self._odd.items():
+            if count:
+                yield f"{count} events {why}: a replay leaves them out"
 
 
-# Ops whose rows name no block of the buddy's.
+# Ops whose rows name no block.
 _NO_BLOCK = [int(op) for op in (Op.PASS_START, Op.PASS_END, Op.REPORT)]
 
 
-def odd_events(batch: pa.RecordBatch, manifest: Manifest, zones: list[Zone]) -> dict[str, int]:
-    """How many events a replay leaves out, by why: their columns op, pfn and order."""
-    op, order = batch["op"].to_numpy(), batch["order"].to_numpy()
-    pfn = batch["pfn"].to_numpy()
-    large = order > manifest.guest.max_order
-    size = np.uint64(1) << np.minimum(order, manifest.guest.max_order).astype(np.uint64)
-    inside = np.zeros(len(pfn), np.bool_)
-    for zone in zones:
-        fits = (pfn < np.uint64(zone.end_pfn)) & (size <= np.uint64(zone.end_pfn) - pfn)
-        inside |= (pfn >= np.uint64(zone.start_pfn)) & fits
-    known = np.isin(op, [int(op) for op in Op])
+def _odd_events(columns: "dict[str, NDArray[Any]]", max_order: int, zones: list[Zone]) -> dict[str, int]:
+    """How many events no replay can use, by why."""
+    op, pfn, order = columns["op"], columns["pfn"], columns["order"]
+    known = np.isin(op, [int(each) for each in Op])
     placed = known & ~np.isin(op, _NO_BLOCK)
+    large = order > max_order
+    inside = np.zeros(len(pfn), np.bool_)
+    for start, end in ((np.uint64(zone.start_pfn), np.uint64(zone.end_pfn)) for zone in zones):
+        inside |= (pfn >= start) & (pfn < end)
     return {
         "have an op that is not known": int((~known).sum()),
-        f"have an order above {manifest.guest.max_order}": int((placed & large).sum()),
+        f"have an order above {max_order}": int((placed & large).sum()),
         "lie outside every zone": int((placed & ~large & ~inside).sum()),
     }
