@@ -232,7 +232,8 @@ class EventRows:
         self._manifest, self._zones, self._thorough = manifest, zones, thorough
         self._pfns = min(zone.start_pfn for zone in zones), max(zone.end_pfn for zone in zones)
         self._latest_ns = -MOST_NS
-        self._late = self._untyped = 0
+        self._late = self._untyped = self._twice = 0
+        self._last: tuple[int, ...] = ()
         self._odd: Counter[str] = Counter()
 
     def check(self, segment: Segment, batch: pa.RecordBatch, before: int) -> None:
@@ -250,6 +251,19 @@ class EventRows:
                 self._untyped += int(((kind >= named) | (kind < -1)).sum())
         if columns.keys() >= {"op", "pfn", "order"} and (self._thorough or self._looks_odd(columns)):
             self._odd.update(_odd_events(columns, self._manifest.guest.max_order, self._zones))
+        if columns.keys() >= set(_ONE_EVENT):
+            self._count_repeated(columns)
+
+    def _count_repeated(self, columns: "dict[str, NDArray[Any]]") -> None:
+        """Count rows that are the row before again; hardly ever have two of them one time."""
+        ts_ns = columns["ts_ns"]
+        at = np.flatnonzero(ts_ns[1:] == ts_ns[:-1])
+        same = np.ones(len(at), np.bool_)
+        for name in _ONE_EVENT[1:]:
+            same &= columns[name][at + 1] == columns[name][at]
+        first, last = (tuple(int(columns[name][row]) for name in _ONE_EVENT) for row in (0, -1))
+        self._twice += int(same.sum()) + (first == self._last)
+        self._last = last
 
     def _check_times(self, segment: Segment, ts_ns: "Longs", before: int) -> None:
         first_ns, last_ns = segment.first_ts_ns, segment.last_ts_ns
@@ -279,6 +293,8 @@ class EventRows:
         told = self._manifest.late_events
         if self._late > told:
             yield f"time goes back at {self._late} events; {MANIFEST} counts {told}"
+        if self._twice:
+            yield f"{self._twice} events are the event before them again"
         if self._untyped:
             yield f"{self._untyped} events have a migratetype that the guest does not name: taken for unknown"
         for why, count in self._odd.items():
@@ -286,6 +302,7 @@ class EventRows:
                 yield f"{count} events {why}: a replay leaves them out"
 
 
+_ONE_EVENT = ("ts_ns", "op", "pfn", "order")
 # Ops whose rows name no block.
 _NO_BLOCK = [int(op) for op in (Op.PASS_START, Op.PASS_END, Op.REPORT)]
 

@@ -283,6 +283,9 @@ TOLD: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         index(lambda lines: lines[0].update(last_ts_ns=4_000_001)), "their times overlap", ALL,
     ),
     "segments out of order": (index(out_of_order), "out of time order", ALL),
+    "an event twice": (
+        both(events(last_row_again), lambda path: damage.count_again(path, 6)), "1 events are", EVERY_EVENT,
+    ),
     "a clock that goes back": (events(reverse), "time goes back at 2 events", EVERY_EVENT),
     "a pfn outside every zone": (
         events(cell("pfn", 1, FRAMES)), "1 events lie outside every zone", EVERY_EVENT,
