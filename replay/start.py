@@ -32,21 +32,26 @@ class Start:
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
         listed: the free lists from head to tail (LISTED), or None where they were not read.
+        contradicted: blocks of them that are none in the snapshot, which has their frames.
     """
 
     now_ns: int
     state: "NDArray[np.uint8]"
     reported_heads: "NDArray[np.int64]"
     listed: "NDArray[np.void] | None" = None
+    contradicted: int = 0
 
     @classmethod
     def of(cls, trace: Trace, brought: Brought) -> "Start":
         """The start snapshot with the events that came while it was read."""
         model, heads = brought.model, brought.frames.reported_heads
-        listed = None
+        listed, contradicted = None, 0
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
-        return cls(brought.shot.end_ns, model.settled, heads[model.seen[heads] == 0], listed)
+            whole = untouched(model.settled != FrameState.BUDDY, listed["pfn"], listed["order"])
+            contradicted = int((~whole).sum())
+        reported = heads[model.seen[heads] == 0]
+        return cls(brought.shot.end_ns, model.settled, reported, listed, contradicted)
 
     @classmethod
     def unknown(cls, trace: Trace, geometry: Geometry) -> "Start":

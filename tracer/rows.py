@@ -244,40 +244,42 @@ class EventRows:
         """
         columns = {name: batch[name].to_numpy() for name in batch.schema.names if batch.num_rows}
         if "ts_ns" in columns:
-            self._check_times(segment, columns["ts_ns"], before)
+            ts_ns = columns["ts_ns"]
+            # The one look at each event: hardly any has the time of the one before it, or an earlier one.
+            still = np.flatnonzero(ts_ns[1:] <= ts_ns[:-1]) + 1
+            self._check_times(segment, ts_ns, before, back=bool((ts_ns[still] < ts_ns[still - 1]).any()))
+            if columns.keys() >= set(_ONE_EVENT):
+                self._count_repeated(columns, still)
         if "migratetype" in columns:
             kind, named = columns["migratetype"], len(self._manifest.guest.migratetypes)
             if kind.max() >= named or kind.min() < -1:
                 self._untyped += int(((kind >= named) | (kind < -1)).sum())
         if columns.keys() >= {"op", "pfn", "order"} and (self._thorough or self._looks_odd(columns)):
             self._odd.update(_odd_events(columns, self._manifest.guest.max_order, self._zones))
-        if columns.keys() >= set(_ONE_EVENT):
-            self._count_repeated(columns)
 
-    def _count_repeated(self, columns: "dict[str, NDArray[Any]]") -> None:
-        """Count rows that are the row before again; hardly ever have two of them one time."""
-        ts_ns = columns["ts_ns"]
-        at = np.flatnonzero(ts_ns[1:] == ts_ns[:-1])
-        same = np.ones(len(at), np.bool_)
-        for name in _ONE_EVENT[1:]:
-            same &= columns[name][at + 1] == columns[name][at]
-        first, last = (tuple(int(columns[name][row]) for name in _ONE_EVENT) for row in (0, -1))
-        self._twice += int(same.sum()) + (first == self._last)
-        self._last = last
-
-    def _check_times(self, segment: Segment, ts_ns: "Longs", before: int) -> None:
+    def _check_times(self, segment: Segment, ts_ns: "Longs", before: int, *, back: bool) -> None:
+        """`back`: time goes back inside the batch."""
         first_ns, last_ns = segment.first_ts_ns, segment.last_ts_ns
-        if ts_ns.min() < first_ns or ts_ns.max() > last_ns:
-            bad = (ts_ns < first_ns) | (ts_ns > last_ns)
-            row = int(np.argmax(bad))
+        least, most = (ts_ns.min(), ts_ns.max()) if back else (ts_ns[0], ts_ns[-1])
+        if least < first_ns or most > last_ns:
+            row = int(np.argmax((ts_ns < first_ns) | (ts_ns > last_ns)))
             raise damaged(
                 f"{segment.file} row {before + row}",
                 f"ts_ns {ts_ns[row]} is not in {first_ns}..{last_ns}, which the index says",
             )
-        if ts_ns[0] < self._latest_ns or (ts_ns[1:] < ts_ns[:-1]).any():
+        if back or least < self._latest_ns:
             latest = np.maximum.accumulate(np.append(self._latest_ns, ts_ns))
             self._late += int((ts_ns < latest[:-1]).sum())
-        self._latest_ns = max(self._latest_ns, int(ts_ns.max()))
+        self._latest_ns = max(self._latest_ns, int(most))
+
+    def _count_repeated(self, columns: "dict[str, NDArray[Any]]", still: "Longs") -> None:
+        """Count rows that are the row before again. `still`: rows that are not later than that."""
+        same = np.ones(len(still), np.bool_)
+        for name in _ONE_EVENT:
+            same &= columns[name][still] == columns[name][still - 1]
+        first, last = (tuple(int(columns[name][row]) for name in _ONE_EVENT) for row in (0, -1))
+        self._twice += int(same.sum()) + (first == self._last)
+        self._last = last
 
     def _looks_odd(self, columns: "dict[str, NDArray[Any]]") -> bool:
         op, pfn, order = columns["op"], columns["pfn"], columns["order"]

@@ -2,6 +2,7 @@
 and told; never a traceback, never a wrong number in silence.
 """
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -306,7 +307,8 @@ TOLD: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
     ),
     "a migratetype below -1": (events(cell("migratetype", 0, -9)), "1 events have a migrate", EVERY_EVENT),
     "runs outside every zone": (
-        rows(FRAMES_FILE, last_row_again, cell("pfn", 2, FRAMES)), "4096 frames lie outside", EVERY_FRAME,
+        rows(FRAMES_FILE, last_row_again, cell("pfn", 2, FRAMES), cell("reported_head", 2, True)),
+        "4096 frames lie outside", EVERY_FRAME,
     ),
     "zones without runs": (
         rows(FRAMES_FILE, lambda table: [values.pop() for values in table.values()]),
@@ -367,3 +369,23 @@ def test_a_trace_of_an_older_recorder_has_no_parts_of_snapshots(whole: Path) -> 
     assert {command: damage.said(command, whole).code for command in COMMANDS} == dict.fromkeys(ALL, 0)
     (whole / FRAMES_FILE).unlink()
     assert f"lacks {FRAMES_FILE}" in damage.said("info", whole).err
+
+
+def test_a_block_on_a_list_that_the_snapshot_has_in_use_is_told_of(whole: Path) -> None:
+    damage.rewrite(whole, LISTS, cell("pfn", 0, 0))
+    assert "1 blocks were on the free lists that are not free" in flat(damage.said("replay", whole).out)
+
+
+OUTSIDE = ["a pfn outside every zone", "a pfn beyond all", "a pfn near 2^63", "an order above all"]
+OUTSIDE += ["an order of 64", "an order of 255"]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [*[(name, "outside") for name in OUTSIDE], ("an unknown op", "unknown_ops")]
+)
+def test_an_event_that_cannot_be_is_counted_and_moves_nothing(whole: Path, name: str, count: str) -> None:
+    before = json.loads(damage.said("replay", whole, "--json").out)["fidelity"]
+    TOLD[name][0](whole)
+    for command in ("replay", "validate"):
+        after = json.loads(damage.said(command, whole, "--json").out)["fidelity"]
+        assert (after[count], after["steps"]) == (1, before["steps"] - 1)
