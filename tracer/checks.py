@@ -117,6 +117,9 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     names = [shot.name for shot in manifest.snapshots]
     zones = manifest.snapshots[0].zones if names else manifest.zones
     yield from _of_spans(zones)
+    kept = any(word.split("=")[0] == "--keep" for word in manifest.command_line)
+    if names and names[0] not in ("start", "end") and not kept:
+        yield f"the start snapshot is missing: the trace begins with {names[0]}"
     for shot in manifest.snapshots:
         if _spans(shot.zones) != _spans(zones):
             yield f"snapshot {shot.name}: its zones are not those of {names[0]}, which count"

@@ -74,7 +74,7 @@ class Files:
 
     def names(self, name: str) -> list[str]:
         """The columns of a file."""
-        names: list[str] = self._checked(lambda: pq.read_schema(self.inside(name)), name).names
+        names: list[str] = self._checked(lambda: pq.read_schema(self.inside(name)).names, name)
         return names
 
     def batches(self, part: Part, columns: dict[str, str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -105,11 +105,12 @@ class Files:
 
     def _check_columns(self, schema: pa.Schema, columns: dict[str, str], name: str) -> None:
         """Refuse a file in which a column is missing, there twice, or has another type."""
+        names = self._checked(lambda: schema.names, name)
         for column, kind in columns.items():
-            if column not in schema.names:
-                raise self._damaged(name, f"it has no column {column}, only {', '.join(schema.names)}")
-            if schema.names.count(column) > 1:
-                raise self._damaged(name, f"it has {schema.names.count(column)} columns {column}")
+            if column not in names:
+                raise self._damaged(name, f"it has no column {column}, only {', '.join(names)}")
+            if names.count(column) > 1:
+                raise self._damaged(name, f"it has {names.count(column)} columns {column}")
             found = schema.field(column).type
             if found != arrow_type(kind):
                 raise self._damaged(name, f"its column {column} is {found}, not {kind}")

@@ -102,6 +102,12 @@ def text(name: str, before: bytes, after: bytes) -> Damage:
     return lambda path: (path / name).write_bytes((path / name).read_bytes().replace(before, after, 1))
 
 
+def no_text(path: Path) -> None:
+    """The name of a column is not UTF-8."""
+    (path / EVENTS).write_bytes((path / EVENTS).read_bytes().replace(b"pfn", b"p\xfen"))
+    damage.agree(path, EVENTS)
+
+
 def index_as_folder(path: Path) -> None:
     (path / "segments.jsonl").unlink()
     (path / "segments.jsonl").mkdir()
@@ -203,6 +209,7 @@ REFUSED: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
     "events before their segment": (events(cell("ts_ns", 0, 1)), f"{EVENTS} row 0", EVERY_EVENT),
     "an event in 292 years": (events(cell("ts_ns", 2, HUGE - 1)), f"{EVENTS} row 2", EVERY_EVENT),
     "an empty field": (events(cell("pfn", 1, None)), "empty fields", EVERY_EVENT),
+    "a column of no name": (no_text, "'utf-8' codec can't decode", EVERY_EVENT),
     "a column of words": (with_column(EVENTS, "pfn", pa.array(["a", "b", "c"])), "not uint64", EVERY_EVENT),
     "a trace of many years": (
         manifest(lambda data: data.update(end_ns=1 << 61)), "lasts longer than a year", ("replay",),
@@ -266,6 +273,9 @@ TOLD: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         more_zone(name="Other", start_pfn=4096), "overlap at pfn 4096..8192", ALL,
     ),
     "more managed than there is": (zone(managed=FRAMES + 1), "8193 frames managed, but it spans 8192", ALL),
+    "no start snapshot": (
+        manifest(lambda data: data["snapshots"].pop(0)), "the trace begins with resync-1", ALL,
+    ),
     "zones that differ": (
         manifest(lambda data: data["snapshots"][2]["zones"][0].update(spanned=FRAMES * 2)),
         "snapshot end: its zones are not those of start", ALL,
