@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from replay.slicing import slice_trace
 from tests.pure import damage
 from tests.pure.damage import COMMANDS, COUNTERS, EVENTS, FRAMES_FILE, LISTS, SAMPLES, cell
 from tests.pure.damages import (
@@ -34,6 +35,7 @@ from tests.pure.damages import (
     zone,
 )
 from tests.pure.small_traces import END_NS, FRAMES, START_NS
+from tracer import open_trace
 from tracer.faults import ExitCode
 
 ALL = tuple(COMMANDS)
@@ -304,3 +306,12 @@ def test_an_event_that_cannot_be_is_counted_and_moves_nothing(whole: Path, name:
     for command in ("replay", "validate"):
         after = json.loads(damage.said(command, whole, "--json").out)["fidelity"]
         assert (after[count], after["steps"]) == (1, before["steps"] - 1)
+
+
+def test_a_slice_knows_its_snapshots_as_a_recording_does(whole: Path, tmp_path: Path) -> None:
+    part = slice_trace(open_trace(whole), tmp_path / "b.trace", 500_000, 8_000_000)
+    part.verify()
+    files = [[told.file for told in each.parts] for each in part.manifest.snapshots]
+    assert files == [each.files for each in part.manifest.snapshots] != []
+    damage.flip(part.path, "frames/resync-1.parquet", 9, 3)
+    assert "checksum" in damage.said("verify", part.path).err
