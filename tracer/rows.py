@@ -34,31 +34,29 @@ if TYPE_CHECKING:
     Longs = NDArray[np.int64]
     Marks = NDArray[np.bool_]
 
+_STEP = 1 << 20  # runs that are looked at at once: where memory is in shreds, they are many
 _AROUND = ("ts_ns", "read_begin_ns", "read_end_ns", "zone", "free_blocks", "op", "cpu")
 _SAMPLED = [name for name in SAMPLE_COLUMNS if name not in _AROUND]
 _COUNTED = [name for name in COUNTER_COLUMNS if name not in _AROUND]
 
 
-def _refuse(where: str, bad: "Marks", how: str, *values: "NDArray[np.generic]") -> None:
-    """Refuse the first row marked as bad; its `values` fill `how`."""
+def _refuse(where: str, bad: "Marks", how: str, *values: "NDArray[np.generic]", row: int = 0) -> None:
+    """Refuse the first row marked as bad; its `values` fill `how`. `row`: the number of the first one."""
     if bad.any():
-        row = int(np.argmax(bad))
-        raise damaged(f"{where} row {row}", how.format(*(value[row] for value in values)))
+        at = int(np.argmax(bad))
+        raise damaged(f"{where} row {row + at}", how.format(*(value[at] for value in values)))
 
 
 def _longs(table: pa.Table, *names: str) -> "list[Longs]":
     return [table[name].to_numpy().astype(np.int64) for name in names]
 
 
-def _refuse_windows(where: str, begin_ns: "Longs", end_ns: "Longs", shot: Snapshot) -> None:
-    _refuse(where, end_ns < begin_ns, "its read ends at {} ns, and begins at {} ns", end_ns, begin_ns)
-    _refuse(
-        where,
-        (begin_ns < shot.begin_ns) | (end_ns > shot.end_ns),
-        f"it was read in {{}}..{{}} ns, its snapshot in {shot.begin_ns}..{shot.end_ns} ns",
-        begin_ns,
-        end_ns,
-    )
+def _refuse_windows(where: str, begin_ns: "Longs", end_ns: "Longs", shot: Snapshot, row: int = 0) -> None:
+    backwards = end_ns < begin_ns
+    _refuse(where, backwards, "its read ends at {1} ns, and begins at {0} ns", begin_ns, end_ns, row=row)
+    outside = (begin_ns < shot.begin_ns) | (end_ns > shot.end_ns)
+    how = f"it was read in {{}}..{{}} ns, its snapshot in {shot.begin_ns}..{shot.end_ns} ns"
+    _refuse(where, outside, how, begin_ns, end_ns, row=row)
 
 
 # Frame runs
@@ -71,37 +69,45 @@ def check_runs(where: str, runs: pa.Table, shot: Snapshot, zones: list[Zone]) ->
         Fault: when a run is empty, leaves its chunk, has no possible state, overlaps the one before it
             or comes after it, or was read at another time than its chunk or snapshot.
     """
-    pfn = runs["pfn"].to_numpy()
-    _refuse(where, pfn >> np.uint64(PFN_BITS) > 0, f"pfn {{}} has more than {PFN_BITS} bits", pfn)
-    first, count, state = _longs(runs, "pfn", "count", "state")
-    end, chunk = first + count, first // CHUNK_FRAMES
-    bad = (count < 1) | (chunk != (end - 1) // CHUNK_FRAMES)
-    _refuse(where, bad, "the run at pfn {} has {} frames and leaves its chunk", first, count)
-    begins_inside = np.append(False, first[1:] < end[:-1])
-    _refuse(where, begins_inside, "the run at pfn {} begins before the run before it ends", first)
-    _refuse(where, state > max(FrameState), "frame state {} is not in 0..4", state)
-    begin_ns, end_ns = _longs(runs, "read_begin_ns", "read_ts_ns")
-    _refuse_windows(where, begin_ns, end_ns, shot)
-    differs = (begin_ns[1:] != begin_ns[:-1]) | (end_ns[1:] != end_ns[:-1])
-    apart = np.append(False, (chunk[1:] == chunk[:-1]) & differs)
-    _refuse(where, apart, "the run at pfn {} was read at another time than its chunk", first)
-    heads = int((runs["reported_head"].to_numpy() & (state != FrameState.BUDDY)).sum())
+    spans, heads, outside = _spans(zones), 0, 0
+    missing = sum(stop - start for start, stop in spans)
+    for begin in range(0, runs.num_rows, _STEP):
+        before = min(begin, 1)  # each step looks at the last row of the one before it, too
+        part = runs.slice(begin - before, _STEP + before)
+        _refuse_runs(where, part, shot, begin - before)
+        part = part.slice(before)
+        first, count, state = _longs(part, "pfn", "count", "state")
+        heads += int((part["reported_head"].to_numpy() & (state != FrameState.BUDDY)).sum())
+        there = state != FrameState.ABSENT
+        outside += int(count[there].sum())
+        for start, stop in spans:
+            inside = np.maximum(np.minimum(first + count, stop) - np.maximum(first, start), 0)
+            outside -= int(inside[there].sum())
+            missing -= int(inside.sum())
     if heads:
         yield f"{where}: {heads} reported blocks are not in the buddy: they are not taken for reported"
-    yield from _misfits(where, first, end, state != FrameState.ABSENT, zones)
-
-
-def _misfits(where: str, first: "Longs", end: "Longs", there: "Marks", zones: list[Zone]) -> Iterator[str]:
-    """Frames outside every zone, and frames of zones that no run tells of."""
-    outside, missing = int((end - first)[there].sum()), 0
-    for start, stop in _spans(zones):
-        inside = np.maximum(np.minimum(end, stop) - np.maximum(first, start), 0)
-        outside -= int(inside[there].sum())
-        missing += stop - start - int(inside.sum())
     if outside:
         yield f"{where}: {outside} frames lie outside every zone: left out"
     if missing:
         yield f"{where}: {missing} frames of the zones are in no run: taken for absent"
+
+
+def _refuse_runs(where: str, runs: pa.Table, shot: Snapshot, row: int) -> None:
+    """Refuse runs that cannot be, or cannot follow each other. `row`: the number of the first one."""
+    pfn = runs["pfn"].to_numpy()
+    _refuse(where, pfn >> np.uint64(PFN_BITS) > 0, f"pfn {{}} has more than {PFN_BITS} bits", pfn, row=row)
+    first, count, state = _longs(runs, "pfn", "count", "state")
+    end, chunk = first + count, first // CHUNK_FRAMES
+    bad = (count < 1) | (chunk != (end - 1) // CHUNK_FRAMES)
+    _refuse(where, bad, "the run at pfn {} has {} frames and leaves its chunk", first, count, row=row)
+    begins_inside = np.append(False, first[1:] < end[:-1])
+    _refuse(where, begins_inside, "the run at pfn {} begins before the run before it ends", first, row=row)
+    _refuse(where, state > max(FrameState), "frame state {} is not in 0..4", state, row=row)
+    begin_ns, end_ns = _longs(runs, "read_begin_ns", "read_ts_ns")
+    _refuse_windows(where, begin_ns, end_ns, shot, row)
+    differs = (begin_ns[1:] != begin_ns[:-1]) | (end_ns[1:] != end_ns[:-1])
+    apart = np.append(False, (chunk[1:] == chunk[:-1]) & differs)
+    _refuse(where, apart, "the run at pfn {} was read at another time than its chunk", first, row=row)
 
 
 def _spans(zones: list[Zone]) -> list[tuple[int, int]]:

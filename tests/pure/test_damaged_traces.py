@@ -5,6 +5,7 @@ and told; never a traceback, never a wrong number in silence.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -315,3 +316,14 @@ def test_a_slice_knows_its_snapshots_as_a_recording_does(whole: Path, tmp_path: 
     assert files == [each.files for each in part.manifest.snapshots] != []
     damage.flip(part.path, "frames/resync-1.parquet", 9, 3)
     assert "checksum" in damage.said("verify", part.path).err
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize(
+    "name", ["a run twice", "runs out of order", "a run of nothing", "zones without runs"]
+)
+def test_runs_are_looked_at_a_step_at_a_time(whole: Path, name: str, step: int, monkeypatch: Any) -> None:
+    spoil, words, _ = (REFUSED | TOLD)[name]
+    spoil(whole)
+    monkeypatch.setattr("tracer.rows._STEP", step)
+    assert words in flat(damage.said("verify", whole).err)
