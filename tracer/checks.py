@@ -117,7 +117,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     names = [shot.name for shot in manifest.snapshots]
     zones = manifest.snapshots[0].zones if names else manifest.zones
     yield from _of_spans(zones)
-    kept = any(word.split("=")[0] == "--keep" for word in manifest.command_line)
+    kept = manifest.discarded_events or any(w.split("=")[0] == "--keep" for w in manifest.command_line)
     if names and names[0] not in ("start", "end") and not kept:
         yield f"the start snapshot is missing: the trace begins with {names[0]}"
     for shot in manifest.snapshots:
