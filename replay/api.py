@@ -38,7 +38,7 @@ class Replay:
     @property
     def limits(self) -> list[str]:
         """What the trace cannot tell, a line each."""
-        return limits(self.trace, self.start.unknown_frames)
+        return limits(self.trace, self.start.unknown_frames, self.start.contradicted)
 
 
 def replay(

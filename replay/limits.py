@@ -8,16 +8,22 @@ OWNERS = (
 )
 
 
-def limits(trace: Trace, unknown_frames: int = 0) -> list[str]:
+def limits(trace: Trace, unknown_frames: int = 0, contradicted: int = 0) -> list[str]:
     """A line for each thing that limits what can be made of the trace.
 
-    `unknown_frames`: of which nothing is known when the replay starts.
+    `unknown_frames`: of which nothing is known when the replay starts. `contradicted`: blocks on the lists
+    that the start snapshot does not have.
     """
     lines = []
     if unknown_frames:
         lines.append(
             f"unknown start: nothing is known of {unknown_frames:,} frames until their first event; "
             "units that hold one are not reportable"
+        )
+    if contradicted:
+        lines.append(
+            f"{contradicted:,} blocks were on the free lists that are not free in the start snapshot: "
+            "they are left out"
         )
     if trace.owners_only:
         lines.append(OWNERS)

@@ -4,6 +4,7 @@ tracer's writer.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,6 +13,7 @@ from tracer import (
     Loss,
     Manifest,
     Probe,
+    Snapshot,
     TraceWriter,
     check_output,
     output_fault,
@@ -57,11 +59,11 @@ class TraceOutput:
         if isinstance(error, OSError):
             raise output_fault(self._path, error) from error
 
-    def write_snapshot(self, name: str, runs: "pa.Table", lists: "pa.Table | None" = None) -> None:
-        """Write a snapshot's frame runs and, where they were read, its free lists."""
-        self._writer.write_frames(name, runs)
-        if lists is not None:
-            self._writer.write_frames(f"{name}-lists", lists)
+    def write_snapshot(self, shot: Snapshot, runs: "pa.Table", lists: "pa.Table | None" = None) -> Snapshot:
+        """Write a snapshot's frame runs and, where they were read, its free lists; the snapshot that
+        names these files.
+        """
+        return replace(shot, parts=self._writer.write_snapshot(shot.name, runs, lists))
 
     def write_segment(
         self,

@@ -107,8 +107,7 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
     with TraceOutput(out, manifest, force=force) as output:
         shots = []
         for shot, tables in _snapshots(trace, span):
-            output.write_snapshot(shot.name, *tables)
-            shots.append(shot)
+            shots.append(output.write_snapshot(shot, *tables))
         tally = _Tally(trace, span, losses)
         for index, columns in enumerate(_events(trace, span)):
             if index == 0:
@@ -273,7 +272,7 @@ def _under_way(trace: Trace, shot: Snapshot, cut_ns: int) -> tuple[Snapshot, lis
         end_ns=np.maximum(read.end_ns, cut),
         reported_heads=read.reported_heads[brought.model.seen[read.reported_heads] == 0],
     )
-    return replace(shot, begin_ns=cut, lists=False), [frames.runs()]
+    return replace(shot, begin_ns=cut, lists=False, parts=[]), [frames.runs()]
 
 
 # Events

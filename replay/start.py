@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # A block on a free list that was read: in the order of the lists, the head first.
 LISTED = np.dtype([("zone", np.int64), ("order", np.int64), ("migratetype", np.int64), ("pfn", np.int64)])
+MOST_SPAN_NS = 366 * 86_400 * 1_000_000_000
 ASCENDING, RECORDED = "ascending", "recorded"
 
 
@@ -33,6 +34,7 @@ class Start:
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
         listed: the free lists from head to tail (LISTED), or None where they were not read.
+        contradicted: blocks of them that are none in the snapshot, which has their frames.
         types: migratetype of each pageblock, int8, or None: all movable.
     """
 
@@ -40,16 +42,20 @@ class Start:
     state: "NDArray[np.uint8]"
     reported_heads: "NDArray[np.int64]"
     listed: "NDArray[np.void] | None" = None
+    contradicted: int = 0
     types: "NDArray[np.int8] | None" = None
 
     @classmethod
     def of(cls, trace: Trace, brought: Brought) -> "Start":
         """The start snapshot with the events that came while it was read."""
         model, heads = brought.model, brought.frames.reported_heads
-        listed = None
+        listed, contradicted = None, 0
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
-        return cls(brought.shot.end_ns, model.settled, heads[model.seen[heads] == 0], listed)
+            whole = untouched(model.settled != FrameState.BUDDY, listed["pfn"], listed["order"])
+            contradicted = int((~whole).sum())
+        reported = heads[model.seen[heads] == 0]
+        return cls(brought.shot.end_ns, model.settled, reported, listed, contradicted)
 
     def typed(self, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> "Start":
         """With the pageblocks' types, as far as the trace tells."""
@@ -115,7 +121,7 @@ class Start:
         """(pfn, migratetype or -1) of the blocks of a zone and order."""
         listed = np.empty(0, LISTED) if self.listed is None else self.listed
         rows = listed[(listed["zone"] == zone) & (listed["order"] == order)]
-        rows = rows[np.isin(rows["pfn"], heads) & (rows["migratetype"] < geometry.migratetypes)]
+        rows = rows[np.isin(rows["pfn"], heads)]
         rest = heads[~np.isin(heads, rows["pfn"])]
         unknown = np.full(len(rest), -1, np.int64)
         return np.concatenate([rows["pfn"], rest]), np.concatenate([rows["migratetype"], unknown])
@@ -135,11 +141,27 @@ def start_of(trace: Trace, geometry: Geometry, events: "Iterator[Columns | Broug
     """Where a replay of `events` (`stretches`) starts; what is left of them comes after it.
 
     Raises:
-        Fault: when the trace has neither a snapshot nor events.
+        Fault: when the trace has neither a snapshot nor events, or lasts too long.
     """
+    refuse_endless(trace)
     if trace.start is None:
         return Start.unknown(trace, geometry)
     return Start.of(trace, cast("Brought", next(events)))
+
+
+def refuse_endless(trace: Trace) -> None:
+    """Refuse a trace of more than a year: a damaged or absurd time, and policies would act all along.
+
+    Raises:
+        Fault: naming its first and last instant.
+    """
+    first_ns, last_ns = trace.span_ns
+    if last_ns - first_ns > MOST_SPAN_NS:
+        raise Fault(
+            f"the trace {trace.path} cannot be replayed: it lasts longer than a year",
+            f"it goes from {first_ns} ns to {last_ns} ns (segments.jsonl, manifest.json)",
+            "cut the part with the right times out of it: pagetide slice",
+        )
 
 
 def refuse_filtered(trace: Trace) -> None:
@@ -160,11 +182,7 @@ def refuse_filtered(trace: Trace) -> None:
 
 
 def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray[np.void]":
-    """Blocks that have been on the lists since those were read, list by list from the head.
-
-    Raises:
-        Fault: when the lists hold what no list can.
-    """
+    """Blocks that have been on the lists since those were read, list by list from the head."""
     table = trace.lists(shot.name)
     if table is None:
         raise AssertionError
@@ -172,13 +190,4 @@ def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray
     listed = np.empty(rows.num_rows, LISTED)
     for key in LISTED.names or ():
         listed[key] = rows[key].to_numpy()
-    places = [trace.zones.index(zone) if zone in trace.zones else -1 for zone in shot.zones]
-    listed["zone"] = np.array([*places, -1])[np.minimum(listed["zone"], len(places))]
-    bad = (listed["migratetype"] < 0) | (listed["pfn"] + (1 << np.minimum(listed["order"], 62)) > len(seen))
-    if bad.any() or len(np.unique(listed["pfn"])) < len(listed):
-        raise Fault(
-            f"the trace {trace.path} is damaged at frames/{shot.name}-lists.parquet",
-            "a block is on two lists, or on one that cannot be",
-            "record it again, or restore it from a copy",
-        )
     return listed[untouched(seen, listed["pfn"], listed["order"])]

@@ -7,7 +7,6 @@ the order in which they are stored, so nothing depends on where batches end.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +14,22 @@ from numpy.typing import NDArray
 from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames
 from replay.buddy.steps import Columns
 from replay.geometry import Geometry
-from tracer import Fault, Snapshot, Trace
+from tracer import Snapshot, Trace
 
 COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype", "aux"]
 
 
 def event_columns(trace: Trace) -> Iterator[Columns]:
-    """The trace's events, batch by batch, as arrays by column name."""
+    """The trace's events, batch by batch, as arrays by column name. A migratetype that the guest does
+    not name is unknown (-1): the trace warns of them.
+    """
+    named = len(trace.manifest.guest.migratetypes)
     for batch in trace.batches(COLUMNS):
-        yield {name: batch.column(name).to_numpy() for name in COLUMNS}
+        columns = {name: batch.column(name).to_numpy() for name in COLUMNS}
+        kinds = columns["migratetype"]
+        if len(kinds) and kinds.max() >= named:
+            columns["migratetype"] = np.where(kinds < named, kinds, np.int8(-1))
+        yield columns
 
 
 def pieces(batches: Iterable[Columns], instants: Sequence[int]) -> Iterator[tuple[int, Columns]]:
@@ -49,20 +55,8 @@ def first_after(ts_ns: NDArray[np.int64], instant_ns: int) -> int:
 
 
 def snapshots_of(trace: Trace) -> list[Snapshot]:
-    """The snapshots that a replay applies, in order: the start, if there is one, and the resyncs.
-
-    Raises:
-        Fault: when one begins before the one before it is over.
-    """
-    shots = [shot for shot in (trace.start, *trace.resyncs) if shot]
-    for before, after in pairwise(shots):
-        if after.begin_ns <= before.end_ns:
-            raise Fault(
-                f"the trace {trace.path} is damaged",
-                f"the snapshot {after.name} begins before {before.name} ends",
-                "record it again, or restore it from a copy",
-            )
-    return shots
+    """The snapshots that a replay applies, in order: the start, if there is one, and the resyncs."""
+    return [shot for shot in (trace.start, *trace.resyncs) if shot]
 
 
 @dataclass

@@ -1,6 +1,10 @@
-"""Values that no trace can have: refused when it is opened, so that nothing later meets them."""
+"""Values that no trace can have: refused when it is opened, so that nothing later meets them. And what
+contradicts itself in one, but can be read: told.
+"""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import combinations, pairwise
 
 from tracer.format import (
     FORMAT_VERSION,
@@ -9,6 +13,7 @@ from tracer.format import (
     MAX_ZONES,
     PFN_BITS,
     Manifest,
+    Part,
     Probe,
     Segment,
     Snapshot,
@@ -20,6 +25,11 @@ MOST_COUNT = 1 << 48  # frames, blocks and events
 MOST_FRAMES = 1 << 36  # of a guest: 256 TiB of 4 KiB pages
 MOST_NS = 1 << 62  # so that the difference of two instants is an int64
 
+STATUSES = ("recording", "complete", "recovered")
+LAYERS = ("buddy", "frame", "owner")
+RUNGS = ("tracepoints", "kprobes", "fentry", "imported")
+SNAPSHOT_NAME = re.compile(r"(?!.*-lists$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 ZONE_COUNTS = ("present", "managed", "free", "min", "low", "high", "boost")
 PROBE_COUNTS = ("hits", "kept", "lost", "filtered")
 
@@ -27,19 +37,118 @@ Limit = tuple[str, int, int, int]  # name, value, least, most
 
 
 def check_values(manifest: Manifest) -> None:
-    """Refuse a guest that cannot be.
+    """Refuse a guest that cannot be, and snapshots that cannot be of one recording.
 
     Raises:
         Fault: naming the value.
     """
     _check(MANIFEST, _of_guest(manifest))
     _check(MANIFEST, _of_manifest(manifest))
-    names = [shot.name for shot in manifest.snapshots]
+    _check_words(manifest)
+    _refuse_twice(MANIFEST, "probes", [(probe.name, probe.kind, probe.op) for probe in manifest.probes])
+    _check_zones(MANIFEST, manifest.zones)
     for index, shot in enumerate(manifest.snapshots):
-        where = f"{MANIFEST}.snapshots[{index}]"
-        _check(where, _of_snapshot(shot, manifest.guest.max_order + 1))
-        if shot.name in names[:index]:
-            raise damaged(f"{where}.name", f"there are two snapshots {shot.name}")
+        _check_snapshot(f"{MANIFEST}.snapshots[{index}]", shot, manifest.guest.max_order + 1)
+    _check_sequence(manifest.snapshots)
+
+
+def _check_words(manifest: Manifest) -> None:
+    """Refuse words of which a reader cannot know what they mean."""
+    guest, filters = manifest.guest, manifest.filters
+    words = [("status", manifest.status, STATUSES), ("rung", manifest.rung, RUNGS)]
+    words += [(f"layers[{index}]", layer, LAYERS) for index, layer in enumerate(manifest.layers)]
+    for name, word, known in words:
+        if word not in known:
+            raise damaged(f"{MANIFEST}.{name}", f"{word!r:.80} is not one of {', '.join(known)}")
+    if not manifest.layers:
+        raise damaged(f"{MANIFEST}.layers", "there is none")
+    if guest.page_size & (guest.page_size - 1):
+        raise damaged(f"{MANIFEST}.guest.page_size", f"{guest.page_size} is no power of two")
+    _refuse_twice(MANIFEST, "guest.migratetypes", [name.lower() for name in guest.migratetypes])
+    for name in ("orders", "pfns"):
+        bounds = getattr(filters, name, None)
+        if bounds is not None and len(bounds) != 2:
+            raise damaged(f"{MANIFEST}.filters.{name}", f"it has {len(bounds)} numbers, not 2")
+
+
+def _check_snapshot(where: str, shot: Snapshot, orders: int) -> None:
+    if not SNAPSHOT_NAME.fullmatch(shot.name):
+        raise damaged(f"{where}.name", f"{shot.name!r:.80} is no name of a snapshot")
+    _check(where, _of_snapshot(shot, orders))
+    _check_zones(where, shot.zones)
+    _refuse_twice(where, "buddyinfo", [(info.node, info.zone) for info in shot.buddyinfo])
+    files = [part.file for part in shot.parts]
+    if files and files != shot.files:
+        raise damaged(f"{where}.parts", f"they are {', '.join(files):.80}, not {', '.join(shot.files)}")
+
+
+def _check_sequence(shots: list[Snapshot]) -> None:
+    """Snapshots follow each other, the end one last."""
+    names = [shot.name for shot in shots]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise damaged(f"{MANIFEST}.snapshots[{index}].name", f"there are two snapshots {name}")
+    if "end" in names[:-1]:
+        where = f"{MANIFEST}.snapshots[{names.index('end') + 1}].name"
+        raise damaged(where, "a snapshot comes after the one at the end")
+    for index, (before, after) in enumerate(pairwise(shots), 1):
+        if after.begin_ns <= before.end_ns:
+            raise damaged(
+                f"{MANIFEST}.snapshots[{index}].begin_ns",
+                f"the snapshot {after.name} begins before {before.name} ends",
+            )
+
+
+def _check_zones(where: str, zones: list[Zone]) -> None:
+    _check(where, _of_zones(zones))
+    _refuse_twice(where, "zones", [(zone.node, zone.name) for zone in zones])
+
+
+def _refuse_twice(where: str, name: str, values: Iterable[Hashable]) -> None:
+    seen: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if value in seen:
+            raise damaged(f"{where}.{name}[{index}]", f"it is there already: {name}[{seen[value]}]")
+        seen[value] = index
+
+
+def contradictions(manifest: Manifest) -> Iterator[str]:
+    """What in a manifest contradicts the rest of it, though each value can be: a line each."""
+    names = [shot.name for shot in manifest.snapshots]
+    zones = manifest.snapshots[0].zones if names else manifest.zones
+    yield from _of_spans(zones)
+    kept = manifest.discarded_events or any(w.split("=")[0] == "--keep" for w in manifest.command_line)
+    if names and names[0] not in ("start", "end") and not kept:
+        yield f"the start snapshot is missing: the trace begins with {names[0]}"
+    for shot in manifest.snapshots:
+        if _spans(shot.zones) != _spans(zones):
+            yield f"snapshot {shot.name}: its zones are not those of {names[0]}, which count"
+        named = {(zone.node, zone.name) for zone in shot.zones}
+        for info in shot.buddyinfo:
+            if (info.node, info.zone) not in named:
+                zone = f"{info.node}/{info.zone}"
+                yield f"snapshot {shot.name}: buddyinfo tells of zone {zone}, which it has not"
+    for probe in manifest.probes if manifest.status == "complete" else ():
+        if probe.hits != probe.kept + probe.lost + probe.filtered:
+            yield f"probe {probe.name}: {probe.hits} hits are not what was kept, lost and filtered together"
+
+
+def _spans(zones: list[Zone]) -> list[tuple[int, str, int, int]]:
+    return [(zone.node, zone.name, zone.start_pfn, zone.end_pfn) for zone in zones]
+
+
+def _of_spans(zones: list[Zone]) -> Iterator[str]:
+    """Zones that share frames, or have more than they span."""
+    for one, other in combinations(sorted(zones, key=lambda zone: zone.start_pfn), 2):
+        if other.start_pfn < one.end_pfn:
+            end = min(one.end_pfn, other.end_pfn)
+            names = " and ".join(f"{zone.node}/{zone.name}" for zone in (one, other))
+            yield f"zones {names} overlap at pfn {other.start_pfn}..{end}: whose those are is not known"
+    for zone in zones:
+        for name in ("present", "managed", "free"):
+            count = getattr(zone, name)
+            if count > zone.spanned:
+                yield f"zone {zone.node}/{zone.name}: {count} frames {name}, but it spans {zone.spanned}"
 
 
 def check_segment(segment: Segment, where: str) -> None:
@@ -54,12 +163,13 @@ def check_segment(segment: Segment, where: str) -> None:
 def _check(where: str, limits: Iterator[Limit]) -> None:
     for name, value, least, most in limits:
         if not least <= value <= most:
-            raise damaged(f"{where}.{name}", f"{value} is not in {least}..{most}")
+            raise damaged(f"{where}.{name}", f"{value!s:.40} is not in {least}..{most}")
 
 
 def _of_guest(manifest: Manifest) -> Iterator[Limit]:
     guest, start = manifest.guest, (manifest.snapshots[0] if manifest.snapshots else None)
     yield "format", manifest.format, 1, FORMAT_VERSION
+    yield "guest.cpus", guest.cpus, 0, 1 << 20
     yield "guest.page_size", guest.page_size, 512, 1 << 30
     yield "guest.max_order", guest.max_order, 0, MAX_ORDER_LIMIT
     yield "guest.pageblock_order", guest.pageblock_order, 0, guest.max_order
@@ -68,13 +178,14 @@ def _of_guest(manifest: Manifest) -> Iterator[Limit]:
         yield f"guest.pcp_orders[{index}]", order, 0, MAX_ORDER_LIMIT
     if guest.hz is not None:
         yield "guest.hz", guest.hz, 1, 1_000_000
+    if guest.jiffies is not None:
+        yield "guest.jiffies", guest.jiffies, 0, MOST_NS
     if guest.jiffies_monotonic_ns is not None:
         yield _instant("guest.jiffies_monotonic_ns", guest.jiffies_monotonic_ns)
     yield "zones", len(start.zones if start else manifest.zones), 1, MAX_ZONES
 
 
 def _of_manifest(manifest: Manifest) -> Iterator[Limit]:
-    yield from _of_zones(manifest.zones)
     yield from _of_probes(manifest.probes)
     yield "late_events", manifest.late_events, 0, MOST_COUNT
     yield "discarded_events", manifest.discarded_events, 0, MOST_COUNT
@@ -97,6 +208,7 @@ def _ends(name: str, begin_ns: int, end_ns: int) -> Limit:
 def _of_zones(zones: list[Zone]) -> Iterator[Limit]:
     for index, zone in enumerate(zones):
         where = f"zones[{index}]"
+        yield f"{where}.node", zone.node, 0, 1 << 16
         yield f"{where}.start_pfn", zone.start_pfn, 0, 1 << PFN_BITS
         yield f"{where}.spanned", zone.spanned, 1, 1 << PFN_BITS
         yield f"{where}'s end", zone.end_pfn, 1, 1 << PFN_BITS
@@ -108,7 +220,8 @@ def _of_zones(zones: list[Zone]) -> Iterator[Limit]:
 def _of_snapshot(shot: Snapshot, orders: int) -> Iterator[Limit]:
     yield _instant("begin_ns", shot.begin_ns)
     yield _ends("end_ns", shot.begin_ns, shot.end_ns)
-    yield from _of_zones(shot.zones)
+    for part in shot.parts:
+        yield from _of_part(part)
     for index, info in enumerate(shot.buddyinfo):
         where = f"buddyinfo[{index}]"
         yield f"{where}.blocks, their number", len(info.blocks), orders, orders
@@ -127,14 +240,18 @@ def _of_probes(probes: list[Probe]) -> Iterator[Limit]:
         yield f"{where}.skipped", probe.skipped or 0, 0, MOST_COUNT
 
 
+def _of_part(part: Part) -> Iterator[Limit]:
+    yield f"rows of {part.file}", part.rows, 0, MOST_COUNT
+    yield f"size_bytes of {part.file}", part.size_bytes, 0, MOST_COUNT
+
+
 def _of_segment(segment: Segment) -> Iterator[Limit]:
     yield _instant("first_ts_ns", segment.first_ts_ns)
     # One without rows, of a recording that has had no event yet, has nothing to begin or end with.
     earliest_ns = segment.first_ts_ns if segment.rows else -MOST_NS
     yield _ends("last_ts_ns", earliest_ns, segment.last_ts_ns)
     for part in segment.parts:
-        yield f"rows of {part.file}", part.rows, 0, MOST_COUNT
-        yield f"size_bytes of {part.file}", part.size_bytes, 0, MOST_COUNT
+        yield from _of_part(part)
     yield from _of_probes(segment.probes)
     for index, loss in enumerate(segment.losses):
         where = f"losses[{index}]"

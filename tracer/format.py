@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import json
 import types
 import typing
 from dataclasses import dataclass, field
@@ -155,6 +156,16 @@ class BuddyInfo:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A closed file of rows, as it was when it was written."""
+
+    file: str
+    rows: int
+    size_bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The guest's whole memory, read while events go on: frames/NAME.parquet and these counts."""
 
@@ -164,6 +175,13 @@ class Snapshot:
     zones: list[Zone]
     buddyinfo: list[BuddyInfo]
     lists: bool = False  # frames/NAME-lists.parquet is there
+    parts: list[Part] = field(default_factory=list)  # of `files`; none in traces of older recorders
+
+    @property
+    def files(self) -> list[str]:
+        """Its files: the frames, and the lists where they were read."""
+        kinds = ["", "-lists"] if self.lists else [""]
+        return [f"frames/{self.name}{kind}.parquet" for kind in kinds]
 
 
 @dataclass(frozen=True)
@@ -269,16 +287,6 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A closed file that belongs to a segment."""
-
-    file: str
-    rows: int
-    size_bytes: int
-    checksum: str
-
-
-@dataclass(frozen=True)
 class Segment:
     """One line of segments.jsonl: a closed file of events, and what was seen beside them."""
 
@@ -336,8 +344,30 @@ def _typed(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - driven b
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise damaged(where, f"expected {hint.__name__}, found {value!r}")
+        raise damaged(where, f"expected {hint.__name__}, found {value!r:.80}")
     return value
+
+
+def strict_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever it holds
+    """The JSON value of a text; a key that is there twice, or NaN, is no JSON here.
+
+    Raises:
+        ValueError: for what is not.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} is there twice")
+    return built
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 def damaged(where: str, how: str) -> Fault:

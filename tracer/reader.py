@@ -4,18 +4,16 @@ A trace killed at any instant opens: segments without a line in the index are no
 its status becomes `recovered`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tracer.checks import check_segment, check_values
+from tracer.checks import check_values, contradictions
 from tracer.faults import Fault
+from tracer.files import Files
 from tracer.format import (
     COUNTER_COLUMNS,
     EVENT_COLUMNS,
@@ -29,19 +27,20 @@ from tracer.format import (
     Loss,
     Manifest,
     Part,
-    Segment,
     Snapshot,
     Zone,
     from_json,
+    strict_json,
 )
+from tracer.index import RECORD_AGAIN, read_index
 from tracer.output import is_being_recorded
-from tracer.parquet import arrow_schema, arrow_type, checksum
+from tracer.parquet import arrow_schema
+from tracer.rows import EventRows, SampleRows, check_counters, check_lists, check_runs
 
 if TYPE_CHECKING:
     import polars as pl
 
 BATCH_ROWS = 1_000_000
-_RECORD_AGAIN = "record it again, or restore it from a copy"
 
 
 def open_trace(path: str | Path) -> "Trace":
@@ -65,10 +64,10 @@ def open_trace(path: str | Path) -> "Trace":
             "name a folder that pagetide record made",
         )
     try:
-        data = json.loads(manifest_path.read_text())
+        data = strict_json(manifest_path.read_bytes())
     except (ValueError, OSError, RecursionError) as error:
         how = f"{MANIFEST}: {error}".splitlines()[0]
-        raise Fault(f"the trace {path} is damaged", how, _RECORD_AGAIN) from error
+        raise Fault(f"the trace {path} is damaged", how, RECORD_AGAIN) from error
     version = data.get("format") if isinstance(data, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise Fault(
@@ -92,9 +91,9 @@ class Trace:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+        self.path, self._files = path, Files(path)
         self.warnings: list[str] = []
-        self.segments = list(self._read_index())
+        self.segments = read_index(path, self._warn, late=manifest.late_events > 0)
         if manifest.status == "recording" and is_being_recorded(path):
             self.warnings.append("it is still being recorded: what is not stored yet is missing")
         elif manifest.status == "recording":
@@ -106,81 +105,39 @@ class Trace:
         elif manifest.status == "recovered":
             self.warnings.append(f"the recording ended early ({manifest.ended_by}): its tail is missing")
         self.manifest = manifest
-        self.warnings += self._missing()
+        self.warnings += [*contradictions(manifest), *self._missing()]
+
+    def _warn(self, line: str) -> None:
+        """Add a warning, unless it was said already: files may be read more than once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
 
     def _last_counters(self, manifest: Manifest) -> list[Any]:
         return self.segments[-1].probes if self.segments else manifest.probes
 
-    def _read_index(self) -> Iterator[Segment]:
-        """Segments in order; a torn last line is a segment that was never closed."""
-        try:
-            lines = (self.path / SEGMENTS).read_bytes().splitlines()
-        except FileNotFoundError:
-            return
-        seen: set[str] = set()
-        began_ns: int | None = None
-        for number, line in enumerate(lines, 1):
-            segment = _parse_line(line)
-            if segment is None and number == len(lines):
-                self.warnings.append(f"{SEGMENTS}: the last line is torn; its segment is left out")
-                return
-            if segment is None:
-                raise Fault(
-                    f"the trace {self.path} is damaged",
-                    f"{SEGMENTS} line {number} does not match its checksum",
-                    _RECORD_AGAIN,
-                )
-            if segment.file in seen:
-                self.warnings.append(f"{SEGMENTS} line {number}: {segment.file} is listed twice; read once")
-                continue
-            check_segment(segment, f"{SEGMENTS} line {number}")
-            if segment.rows and began_ns is not None and segment.last_ts_ns < began_ns:
-                self.warnings.append(
-                    f"{SEGMENTS} line {number}: {segment.file} ends before the one before it began: "
-                    "lines are out of time order"
-                )
-            began_ns = segment.first_ts_ns if segment.rows else began_ns
-            seen.add(segment.file)
-            yield segment
-
     def _missing(self) -> Iterator[str]:
-        for segment in self.segments:
-            for part in segment.parts:
-                self._check_file(part)
+        for part in self._listed_parts:
+            self._files.check_size(part)
+        for shot in self.manifest.snapshots:
+            for name in () if shot.parts else shot.files:
+                self._files.size(name)
         kept = sum(probe.kept for probe in self.manifest.probes) - self.manifest.discarded_events
         if self.manifest.status == "complete" and self.rows != kept:
-            yield f"{SEGMENTS} lists {self.rows} events, {kept} were recorded: lines of it are gone"
+            how = "lines of it are gone" if self.rows < kept else "lines of it are no part of the recording"
+            yield f"{SEGMENTS} lists {self.rows} events, {kept} were recorded: {how}"
         lost = self.manifest.lost
         if lost:
             yield f"{lost} events were lost while recording"
         if self.manifest.late_events:
             yield f"{self.manifest.late_events} events were stored out of time order"
 
-    def _check_file(self, part: Part) -> None:
-        path = self._inside(part.file)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise Fault(
-                f"the trace {self.path} lacks {part.file}", f"{error.strerror}", _RECORD_AGAIN
-            ) from error
-        if size != part.size_bytes:
-            raise Fault(
-                f"the trace {self.path} is truncated or changed at {part.file}",
-                f"it has {size} bytes, its index says {part.size_bytes}",
-                _RECORD_AGAIN,
-            )
-
-    def _inside(self, name: str) -> Path:
-        """A file of this trace; a manifest cannot name one outside its folder."""
-        path = (self.path / name).resolve()
-        if not path.is_relative_to(self.path.resolve()):
-            raise Fault(
-                f"the trace {self.path} names a file outside itself",
-                f"{SEGMENTS}: {name}",
-                "do not use it",
-            )
-        return path
+    @property
+    def _listed_parts(self) -> Iterator[Part]:
+        """All files of which the trace says what they hold."""
+        for segment in self.segments:
+            yield from segment.parts
+        for shot in self.manifest.snapshots:
+            yield from shot.parts
 
     @property
     def complete(self) -> bool:
@@ -242,14 +199,18 @@ class Trace:
             Fault: when the trace has no such snapshot, or its file is damaged.
         """
         name = name or (self.start.name if self.start else "start")
-        if self.manifest.snapshot(name) is None:
+        shot = self.manifest.snapshot(name)
+        if shot is None:
             raise Fault(
                 f"the trace {self.path} has no {name} snapshot",
                 f"status {self.manifest.status}; it has "
                 + (", ".join(shot.name for shot in self.manifest.snapshots) or "none"),
                 "record it again and let it end by itself, by --duration or by Ctrl-C",
             )
-        return self._table(f"frames/{name}.parquet", FRAME_COLUMNS)
+        runs = self._files.table(shot.files[0], FRAME_COLUMNS, *shot.parts[:1])
+        for line in check_runs(shot.files[0], runs, shot, self.zones):
+            self._warn(line)
+        return runs
 
     def lists(self, name: str) -> pa.Table | None:
         """The free lists read with a snapshot (`LIST_COLUMNS`), or None where they could not be read.
@@ -258,7 +219,11 @@ class Trace:
             Fault: when their file is damaged.
         """
         shot = self.manifest.snapshot(name)
-        return self._table(f"frames/{name}-lists.parquet", LIST_COLUMNS) if shot and shot.lists else None
+        if shot is None or not shot.lists:
+            return None
+        lists = self._files.table(shot.files[1], LIST_COLUMNS, *shot.parts[1:])
+        check_lists(shot.files[1], lists, shot, self.manifest.guest)
+        return lists
 
     @property
     def samples(self) -> pa.Table:
@@ -267,7 +232,12 @@ class Trace:
         Raises:
             Fault: naming the file, when one cannot be read.
         """
-        return self._parts([segment.samples for segment in self.segments], SAMPLE_COLUMNS)
+        rows, tables = SampleRows(self.manifest), [arrow_schema(SAMPLE_COLUMNS).empty_table()]
+        for part in [segment.samples for segment in self.segments if segment.samples]:
+            tables.append(self._files.table(part.file, SAMPLE_COLUMNS, part))
+            for line in rows.check(part.file, tables[-1]):
+                self._warn(line)
+        return pa.concat_tables(tables)
 
     @property
     def counters(self) -> pa.Table:
@@ -276,26 +246,18 @@ class Trace:
         Raises:
             Fault: naming the file, when one cannot be read.
         """
-        return self._parts([segment.counters for segment in self.segments], COUNTER_COLUMNS)
-
-    def _parts(self, parts: list[Part | None], columns: dict[str, str]) -> pa.Table:
-        tables = [self._table(part.file, columns) for part in parts if part]
-        return pa.concat_tables([arrow_schema(columns).empty_table(), *tables])
-
-    def _table(self, name: str, columns: dict[str, str]) -> pa.Table:
-        path = self._inside(name)
-        table: pa.Table = self._checked(lambda: pq.read_table(path, page_checksum_verification=True), path)
-        self._check_columns(table.schema, columns, path)
-        if any(column.null_count for column in table.columns):
-            raise self._damaged(path, "it has empty fields")
-        return table.select(list(columns)).cast(arrow_schema(columns))
+        tables = [arrow_schema(COUNTER_COLUMNS).empty_table()]
+        for part in [segment.counters for segment in self.segments if segment.counters]:
+            tables.append(self._files.table(part.file, COUNTER_COLUMNS, part))
+            check_counters(part.file, tables[-1])
+        return pa.concat_tables(tables)
 
     @property
     def events(self) -> "pl.LazyFrame":
         """All events, lazily (polars)."""
         import polars as pl
 
-        files = [self._inside(segment.file) for segment in self.segments]
+        files = [self._files.inside(segment.file) for segment in self.segments]
         if not files:
             return pl.LazyFrame(pa.table({n: pa.array([], t) for n, t in EVENT_COLUMNS.items()}))
         return pl.scan_parquet(files)
@@ -305,8 +267,7 @@ class Trace:
         """Names of the events' columns: `EVENT_COLUMNS` and the optional ones that were recorded."""
         if not self.segments:
             return list(EVENT_COLUMNS)
-        path = self._inside(self.segments[0].file)
-        names = self._checked(lambda: pq.read_schema(path), path).names
+        names = self._files.names(self.segments[0].file)
         return [*EVENT_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in names)]
 
     def batches(self, columns: list[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -315,64 +276,32 @@ class Trace:
         Raises:
             Fault: naming the file, when a segment cannot be read.
         """
-        all_columns = EVENT_COLUMNS | OPTIONAL_COLUMNS
+        return self._batches(columns, rows)
+
+    def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
+        kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS
+        checked = EventRows(self.manifest, self.zones, thorough=thorough)
         for segment in self.segments:
-            path = self._inside(segment.file)
-            file = self._checked(
-                lambda path=path: pq.ParquetFile(path, page_checksum_verification=True), path
-            )
-            self._check_columns(file.schema_arrow, {name: all_columns[name] for name in columns}, path)
-            batches = file.iter_batches(rows, columns=columns)
-            while (batch := self._checked(lambda it=batches: next(it, None), path)) is not None:
-                if any(column.null_count for column in batch.columns):
-                    raise self._damaged(path, f"it has empty fields in {', '.join(columns)}")
+            done = 0
+            for batch in self._files.batches(segment.parts[0], {name: kinds[name] for name in columns}, rows):
+                checked.check(segment, batch, done)
+                done += batch.num_rows
                 yield batch
+        for line in checked.warnings:
+            self._warn(line)
 
     def verify(self) -> None:
-        """Compare every file of the segments with its checksum, and read every snapshot, whose pages
-        carry their own.
+        """Compare every file with its checksum, and read every row; snapshots of older recorders have
+        no checksum, but their pages carry their own.
 
         Raises:
-            Fault: naming the first file that differs.
+            Fault: naming the first file that differs, or its row that cannot be.
         """
-        for part in (part for segment in self.segments for part in segment.parts):
-            path = self._inside(part.file)
-            if self._checked(lambda path=path: checksum(path), path) != part.checksum:
-                raise self._damaged(path, "the file does not match its checksum")
+        for part in self._listed_parts:
+            self._files.check_content(part)
         for shot in self.manifest.snapshots:
             self.frames(shot.name)
             self.lists(shot.name)
-
-    def _checked(self, read: Any, path: Path) -> Any:  # noqa: ANN401
-        """What `read()` returns, or a fault naming the file."""
-        try:
-            return read()
-        except (OSError, pa.ArrowException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise self._damaged(path, reason) from error
-
-    def _check_columns(self, schema: pa.Schema, columns: dict[str, str], path: Path) -> None:
-        """Refuse a file in which a column is missing or has another type."""
-        for name, kind in columns.items():
-            if name not in schema.names:
-                raise self._damaged(path, f"it has no column {name}, only {', '.join(schema.names)}")
-            found = schema.field(name).type
-            if found != arrow_type(kind):
-                raise self._damaged(path, f"its column {name} is {found}, not {kind}")
-
-    def _damaged(self, path: Path, how: str) -> Fault:
-        name = path.relative_to(self.path.resolve())
-        return Fault(f"the trace {self.path} is damaged at {name}", how, _RECORD_AGAIN)
-
-
-def _parse_line(line: bytes) -> Segment | None:
-    """A line of segments.jsonl, or None when it does not match its own checksum."""
-    try:
-        entry = json.loads(line)
-        text = json.dumps(entry["line"], sort_keys=True)
-        if hashlib.blake2b(text.encode(), digest_size=8).hexdigest() != entry["checksum"]:
-            return None
-        segment: Segment = from_json(Segment, entry["line"], SEGMENTS)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return segment
+        for _ in self._batches(list(EVENT_COLUMNS), BATCH_ROWS, thorough=True):
+            pass
+        _ = self.samples, self.counters

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -22,5 +22,7 @@ def warn(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    r"""Text of a file or a name as it may go to a terminal: control characters as \xNN, the rest as it is."""
+    r"""Text of a file or a name as it may go to a terminal: control characters as \xNN, halves of a
+    surrogate pair, which no terminal can show, likewise, the rest as it is.
+    """
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -125,6 +125,11 @@ class TraceWriter:
         """Write frames/NAME.parquet."""
         return self.write_part("frames", name, runs)
 
+    def write_snapshot(self, name: str, runs: pa.Table, lists: pa.Table | None = None) -> list[Part]:
+        """Write a snapshot's frame runs and, where they were read, its free lists; what its `parts` are."""
+        frames = self.write_frames(name, runs)
+        return [frames] if lists is None else [frames, self.write_frames(f"{name}-lists", lists)]
+
     def open_part_for_reading(self, part: str) -> IO[bytes]:
         """A file of this trace by its name in the index."""
         kind, _, name = part.partition("/")

@@ -27,7 +27,7 @@ from replay.buddy.steps import (
 )
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
-from tracer import CHUNK_FRAMES, Fault, FrameState
+from tracer import CHUNK_FRAMES, FrameState
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,19 +65,12 @@ class Frames:
     def of(cls, runs: "pa.Table", frames: int) -> "Frames":
         """Expand frame runs to `frames` frames; what the runs do not cover is absent.
 
-        Raises:
-            Fault: when a run is empty, or crosses a chunk, or lies outside the guest's memory.
+        `runs`: as `Trace.frames` gives them, none empty or over the border of a chunk. What lies beyond
+        `frames` is left out, which the trace warns of.
         """
         columns = {name: runs[name].to_numpy() for name in runs.column_names}
         first, count = columns["pfn"].astype(np.int64), columns["count"].astype(np.int64)
         last = first + count - 1
-        bad = (count < 1) | (first >> CHUNK_ORDER != last >> CHUNK_ORDER)
-        if bad.any():
-            raise Fault(
-                "a snapshot of the trace is damaged",
-                f"the run at pfn {first[bad][0]} has {count[bad][0]} frames and leaves its chunk",
-                "record the trace again, or restore it from a copy",
-            )
         chunks = -(-frames // CHUNK_FRAMES)
         state = np.full(chunks * CHUNK_FRAMES, FrameState.ABSENT, np.uint8)
         begin_ns, end_ns = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
@@ -85,7 +78,7 @@ class Frames:
         state[_ranges(first[inside], count[inside])] = np.repeat(columns["state"][inside], count[inside])
         begin_ns[first[inside] >> CHUNK_ORDER] = columns["read_begin_ns"][inside]
         end_ns[first[inside] >> CHUNK_ORDER] = columns["read_ts_ns"][inside]
-        return cls(state, begin_ns, end_ns, first[columns["reported_head"]])
+        return cls(state, begin_ns, end_ns, first[inside & columns["reported_head"]])
 
     def runs(self) -> "pa.Table":
         """The frame runs of these frames (`FRAME_COLUMNS`): the way back of `of`."""

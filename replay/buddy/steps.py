@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.buddy.ops import Meaning
+from replay.buddy.ops import ORDERS, Meaning
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 
@@ -48,12 +48,12 @@ def detail_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last
     pageblock fires extfrag and zone_locked for one taking, next to each other under the zone lock
     and in either order (mm/page_alloc.c: before 6.10 extfrag comes first): the second is no exit.
     """
-    what = np.int64(meaning[op, order & 63])
+    what = np.int64(meaning[op, min(order, ORDERS - 1)])
     if what in (NOTHING, UNKNOWN, BAD):
         return what, -1
     size = np.int64(1) << order
     for zone in range(len(bounds)):
-        if bounds[zone, 0] <= pfn and pfn + size <= bounds[zone, 1]:
+        if bounds[zone, 0] <= pfn <= bounds[zone, 1] - size:  # no sum: a damaged pfn may be near 2^63
             if pfn & (size - 1):
                 return BAD, -1
             told = last[zone, 1] == pfn and last[zone, 0] + what == EXIT + FALLBACK

@@ -1,6 +1,7 @@
 """From blocks of records to segments on disk: in order, accounted, and nothing half-written left."""
 
 import errno
+import itertools
 import os
 import threading
 from typing import Any
@@ -39,9 +40,15 @@ def counters_table(*hit_counts) -> pa.Table:
     return pa.table(rows, schema=arrow_schema(COUNTER_COLUMNS))
 
 
+READS = itertools.count(1)
+
+
 def samples_table(*frees) -> pa.Table:
+    """Each read later than the one before it, whoever asked for that."""
     rows: dict[str, Any] = {name: [1] * len(frees) for name in SAMPLE_COLUMNS}
-    rows |= {"free": list(frees), "free_blocks": [[1, 2]] * len(frees)}
+    at_ns = [next(READS) for _ in frees]
+    rows |= {"read_begin_ns": at_ns, "read_end_ns": at_ns, "zone": [0] * len(frees)}
+    rows |= {"free": list(frees), "free_blocks": [[0] * 11] * len(frees)}
     return pa.table(rows, schema=arrow_schema(SAMPLE_COLUMNS))
 
 

@@ -133,6 +133,10 @@ def test_a_recording_keeps_every_event_and_both_snapshots(tmp_path):
     assert (manifest.status, manifest.ended_by, manifest.lost) == ("complete", "duration", 0)
     assert trace.rows == manifest.probes[0].kept == manifest.probes[0].hits
     assert [shot.name for shot in trace.manifest.snapshots] == ["start", "end"]
+    assert [part.file for shot in trace.manifest.snapshots for part in shot.parts] == [
+        "frames/start.parquet",
+        "frames/end.parquet",
+    ]
     assert len(trace.segments) > 2
     assert Probes.alive == []
 

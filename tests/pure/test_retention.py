@@ -9,7 +9,7 @@ import pytest
 
 from tests.pure import dying, small_traces
 from tests.pure.small_traces import FRAMES, counted, snapshot
-from tracer import open_trace
+from tracer import Fault, open_trace
 from tracer.format import FrameState, Snapshot
 from tracer.guest.snapshot import RawFrames, runs_table
 from tracer.recording.retention import Growth, forget, outdated, reason_to_end
@@ -137,7 +137,9 @@ def test_a_snapshot_that_is_not_the_first_one_kept_would_be_noticed(tmp_path):
     path = small_traces.kill(writer)
     frames = path / "frames"
     (frames / "resync-1.parquet").write_bytes((frames / "resync-2.parquet").read_bytes())
-    assert impossible(path) == 0  # the later snapshot knows of all events before its own read
+    with pytest.raises(Fault, match=r"damaged at frames/resync-1\.parquet row 0") as caught:
+        impossible(path)  # else nobody would know: the later one knows of all events before its own read
+    assert "its snapshot in" in caught.value.how
     pq.write_table(runs_at(20, 11 * S), frames / "resync-1.parquet")
     assert impossible(path) == 10
 

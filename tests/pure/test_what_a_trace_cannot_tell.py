@@ -170,7 +170,7 @@ def test_a_slice_takes_the_zones_of_the_last_sample_and_what_was_seen_beside_its
     start = snapshot("start", small_traces.START_NS - 200, small_traces.START_NS)
     probes = small_traces.counted(3)
     with TraceOutput(tmp_path / "a.trace", manifest()) as output:
-        output.write_snapshot("start", small_traces.frame_runs(small_traces.START_NS - 100))
+        output.write_snapshot(start, small_traces.frame_runs(small_traces.START_NS - 100))
         columns = small_traces.columns([2_000_000, 3_000_000, 4_000_000])
         columns |= {"pid": np.array([5, 6, 7], np.uint32)}
         output.write_segment(columns, probes, samples=samples)
@@ -213,12 +213,12 @@ def test_a_slice_of_a_lossy_trace_is_written_and_the_command_ends_with_3(tmp_pat
 def test_a_slice_away_from_all_losses_has_lost_nothing(tmp_path: Path) -> None:
     from tracer.format import Loss
 
+    start = snapshot("start", small_traces.START_NS - 200, small_traces.START_NS)
     with TraceOutput(tmp_path / "a.trace", manifest()) as output:
-        output.write_snapshot("start", small_traces.frame_runs(small_traces.START_NS - 100))
+        output.write_snapshot(start, small_traces.frame_runs(small_traces.START_NS - 100))
         probes = small_traces.counted(3, lost=4)
         columns = small_traces.columns([2_000_000, 3_000_000, 4_000_000])
         output.write_segment(columns, probes, [Loss(3_200_000, 3_400_000, 4)])
-        start = snapshot("start", small_traces.START_NS - 200, small_traces.START_NS)
         output.close(manifest(status="complete", probes=probes, snapshots=[start]))
     whole = open_trace(tmp_path / "a.trace")
     before = slice_trace(whole, tmp_path / "b.trace", 500_000, 1_500_000)

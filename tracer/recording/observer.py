@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,10 +132,7 @@ class Observer:
             try:
                 taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters)
                 taken, lists = self._with_lists(taken, guest, filters)
-                writer.write_frames(name, runs)
-                if lists is not None:
-                    writer.write_frames(f"{name}-lists", lists)
-                self.snapshots.append(taken)
+                self.snapshots.append(replace(taken, parts=writer.write_snapshot(name, runs, lists)))
                 self._begun = True
             except Exception as error:
                 self._failure = error
