@@ -5,6 +5,7 @@ fragmentation, order 0. The lists of orders >= R are those that step 2 has at R,
 State: 12 bytes a frame, and three bits.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba as nb
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from replay.buddy.rules import Rules
     from replay.geometry import Geometry
+    from replay.start import Start
 
 # Indices of `Full.counters`.
 STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
@@ -70,7 +72,7 @@ class Full(NamedTuple):
     unknown: Any
     last: Any  # see `steps.detail_of`
     counters: Any
-    zone_steps: Any  # steps of each zone
+    zone_steps: Any  # (zones, 2): steps, and impossible ones, of each zone
 
 
 FULL = nb.types.NamedTuple(
@@ -81,7 +83,7 @@ FULL = nb.types.NamedTuple(
         nb.uint64[::1],
         nb.int64[:, ::1],
         nb.int64[::1],
-        nb.int64[::1],
+        nb.int64[:, ::1],
     ],
     Full,
 )
@@ -206,10 +208,12 @@ def _play(
         elif what == BAD:
             f.counters[OUTSIDE] += 1
         else:
+            impossible = f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE]
+            _step(f, what, first, size_order, np.int64(migratetype[i]), aux[i], by_pageblock)
             if what != CLAIM:
                 f.counters[STEPS] += 1
-                f.zone_steps[zone] += 1
-            _step(f, what, first, size_order, np.int64(migratetype[i]), aux[i], by_pageblock)
+                f.zone_steps[zone, 0] += 1
+                f.zone_steps[zone, 1] += f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE] - impossible
 
 
 @compiled(nb.void(FULL, nb.int64[::1], nb.int64[::1], nb.int64))
@@ -255,7 +259,7 @@ class FullModel:
             unknown=bitmap_of(state == FrameState.UNKNOWN, geometry.frames),
             last=np.full((len(geometry.zones), 2), -1, np.int64),
             counters=np.zeros(5, np.int64),
-            zone_steps=np.zeros(len(geometry.zones), np.int64),
+            zone_steps=np.zeros((len(geometry.zones), 2), np.int64),
         )
 
     @property
@@ -263,6 +267,16 @@ class FullModel:
         """Free blocks by zone and order, now; as /proc/buddyinfo. Not a copy."""
         counts: NDArray[np.int64] = self.full.area.nr_free
         return counts
+
+    @classmethod
+    def at(
+        cls, start: "Start", meaning: "NDArray[np.uint8]", geometry: "Geometry", rules: "Rules"
+    ) -> "FullModel":
+        """The lists as a replay starts with them."""
+        model = cls(meaning, geometry, rules, start.state, start.types)
+        for order, heads, migratetypes in start.lists(replace(geometry, order=0)):
+            model.list_blocks(heads, migratetypes, order)
+        return model
 
     def play(self, columns: Columns, start: int = 0, stop: int | None = None) -> None:
         """Apply events (ts_ns, op, pfn, order, migratetype, aux) from `start` to `stop`."""
