@@ -1,0 +1,142 @@
+"""Frees that went straight into the buddy, found by what happened to their pages later."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from replay.buddy.hindsight import DirectFrees
+from replay.buddy.ops import meaning_table
+from replay.buddy.steps import Columns
+from tests.pure.small_traces import GUEST
+from tracer import Op
+
+FRAMES = 4096
+TRACEPOINTS = {Op.ZONE_LOCKED, Op.PCPU_DRAIN, Op.EXTFRAG, Op.PAGE_FREE, Op.PAGE_ALLOC}
+MEANING = meaning_table(GUEST, TRACEPOINTS)
+FREE, DRAIN, EXIT, ALLOC = Op.PAGE_FREE, Op.PCPU_DRAIN, Op.ZONE_LOCKED, Op.PAGE_ALLOC
+FAR_NS = 1_000_000  # apart: never of one softirq
+
+Event = tuple[int, Op, int, int, int]  # ts_ns, op, pfn, order, cpu
+
+
+def columns(events: list[Event]) -> Columns:
+    ts_ns, op, pfn, order, cpu = (list(column) for column in zip(*events, strict=True))
+    return {
+        "ts_ns": np.array(ts_ns, np.int64),
+        "op": np.array(op, np.uint8),
+        "pfn": np.array(pfn, np.uint64),
+        "order": np.array(order, np.uint8),
+        "cpu": np.array(cpu, np.uint16),
+    }
+
+
+def apart(*steps: tuple[Op, int] | tuple[Op, int, int]) -> list[Event]:
+    """Events (op, pfn[, order]) on CPU 0, far from each other in time."""
+    return [
+        (i * FAR_NS, step[0], step[1], step[2] if len(step) > 2 else 0, 0) for i, step in enumerate(steps)
+    ]
+
+
+def found(events: list[Event], rows: int = 1 << 20, meaning: np.ndarray = MEANING) -> DirectFrees:
+    whole = columns(events)
+
+    def read() -> Iterator[Columns]:
+        for first in range(0, len(events), rows):
+            yield {name: values[first : first + rows] for name, values in whole.items()}
+
+    return DirectFrees.find(read, len(events), FRAMES, meaning)
+
+
+def test_a_freed_page_that_leaves_the_buddy_undrained_entered_it_at_its_free() -> None:
+    frees = found(apart((FREE, 7), (EXIT, 7)))
+    assert frees.rows.tolist() == [0]
+    assert frees.inferred == 0
+
+
+@pytest.mark.parametrize("between", [(DRAIN, 7), (ALLOC, 7), (DRAIN, 6, 1)])
+def test_a_page_that_was_drained_or_allocated_again_did_not(between: tuple[Op, int]) -> None:
+    assert not len(found(apart((FREE, 7), between, (EXIT, 7))))
+
+
+def test_only_the_last_free_before_the_exit_counts() -> None:
+    events = apart((FREE, 7), (DRAIN, 7), (EXIT, 7), (FREE, 7), (ALLOC, 7), (FREE, 7), (EXIT, 7))
+    assert found(events).rows.tolist() == [5]
+
+
+def test_a_page_merged_into_a_larger_block_is_found_when_that_leaves() -> None:
+    assert found(apart((FREE, 9), (FREE, 2000), (EXIT, 8, 3))).rows.tolist() == [0]
+
+
+def test_a_larger_free_is_found_once_by_any_of_its_frames() -> None:
+    guest_meaning = MEANING.copy()
+    guest_meaning[Op.PAGE_FREE, 2] = guest_meaning[Op.PAGE_FREE, 0]
+    events = apart((FREE, 8, 2), (EXIT, 9), (EXIT, 8), (EXIT, 10, 1))
+    assert found(events, meaning=guest_meaning).rows.tolist() == [0]
+
+
+def test_a_fallback_is_an_exit_too() -> None:
+    assert found(apart((FREE, 7), (Op.EXTFRAG, 7))).rows.tolist() == [0]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_what_one_softirq_freed_around_a_known_one_is_inferred(rows: int) -> None:
+    softirq = [(1000 + 1000 * k, FREE, 100 + k, 0, 1) for k in range(4)]
+    elsewhere = (2500, FREE, 500, 0, 0)
+    events = [*sorted([*softirq, elsewhere]), (FAR_NS, EXIT, 101, 0, 1)]
+    frees = found(events, rows)
+    names = {events[row][2] for row in frees.rows.tolist()}
+    assert 101 in names
+    assert {102, 103} <= names <= {100, 101, 102, 103}
+    assert (100 in names) == (rows > 1)  # what came in a batch before is not looked at again
+    assert frees.inferred == len(names) - 1
+
+
+def test_a_page_that_was_drained_later_is_not_inferred() -> None:
+    softirq = [(1000 * k, FREE, 100 + k, 0, 1) for k in range(1, 4)]
+    events = [*softirq, (FAR_NS, DRAIN, 103, 0, 1), (2 * FAR_NS, EXIT, 102, 0, 1)]
+    frees = found(events)
+    assert (frees.rows.tolist(), frees.inferred) == ([0, 1], 1)
+
+
+def test_a_step_of_the_buddy_on_that_cpu_ends_what_belongs_together() -> None:
+    events = [
+        (1000, FREE, 100, 0, 1), (2000, EXIT, 900, 0, 1), (3000, FREE, 101, 0, 1), (FAR_NS, EXIT, 100, 0, 1),
+    ]  # fmt: skip
+    assert found(events).rows.tolist() == [0]
+
+
+def test_they_are_told_as_entries_whatever_the_batches() -> None:
+    events = apart((FREE, 7), (FREE, 8), (EXIT, 7))
+    frees = found(events)
+    for cut in range(1, len(events)):
+        batches = [columns(events[:cut]), columns(events[cut:])]
+        told = np.concatenate([batch["op"] for batch in frees.tell(batches)])
+        assert told.tolist() == [Op.BUDDY_FREE, FREE, EXIT]
+        assert batches[0]["op"][0] == FREE  # the trace's own columns stay as they are
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        meaning_table(GUEST, TRACEPOINTS | {Op.BUDDY_FREE}),
+        meaning_table(GUEST, TRACEPOINTS, owners_only=True),
+    ],
+    ids=["every entry recorded", "owners only"],
+)
+def test_nothing_is_looked_for_where_entries_are_told_otherwise(meaning: np.ndarray) -> None:
+    assert not len(found(apart((FREE, 7), (EXIT, 7)), meaning=meaning))
+
+
+def test_events_of_no_block_are_passed_over() -> None:
+    outside = apart(
+        (FREE, FRAMES), (EXIT, FRAMES), (FREE, 1 << 39), (EXIT, 7, 1), (FREE, 3, 40), (EXIT, 1, 63)
+    )
+    assert not len(found(outside))
+
+
+def test_found_frees_do_not_depend_on_how_many_one_call_can_hold() -> None:
+    many = [(FAR_NS * k, FREE, k % FRAMES, 0, 0) for k in range(FRAMES)]
+    exits = [(FAR_NS * (FRAMES + k), EXIT, 1024 * k, 10, 0) for k in range(FRAMES // 1024)]
+    again = [*many, *exits] * 20
+    assert found(again).rows.tolist() == [k for k in range(len(again)) if again[k][1] == FREE]
