@@ -8,7 +8,8 @@ and then all that it frees, up to some hundred pages, goes this way.
 Only later it shows: a page that was freed, that no drain has moved and nobody has allocated since, and
 that leaves the buddy, must have entered it at its free. That is known. Inferred is what the same softirq
 freed around it: frees on that CPU at most 5 us apart, with no step of the buddy on that CPU in between,
-of whose pages the trace tells nothing more. So the trace is read twice to find those
+of whose pages the trace tells nothing more. And a page of which nothing more is told, but that the end
+snapshot has in the buddy, is known as well, by that snapshot. So the trace is read to find those
 frees, and then once with them told as what they were, entries (`Op.BUDDY_FREE`). Never silently: how
 many there are of each stands in `DirectFrees`.
 
@@ -146,38 +147,65 @@ def _find_beside(
 
 
 @dataclass(frozen=True)
+class FreeAtEnd:
+    """What the snapshot at the end has in the buddy.
+
+    Attributes:
+        frames: per frame, bool.
+        begin_ns: when its reading began; what was freed later is not in it.
+    """
+
+    frames: NDArray[np.bool_]
+    begin_ns: int
+
+
+@dataclass(frozen=True)
 class DirectFrees:
     """The frees of a trace that went straight into the buddy.
 
     Attributes:
         rows: which events they are, counted from the trace's first one, ascending, int64.
-        inferred: how many of them are inferred; the others are known.
+        inferred: how many of them are inferred, by what was freed beside them.
+        by_snapshot: how many are known by the end snapshot alone. The others left the buddy later.
     """
 
     rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     inferred: int = 0
+    by_snapshot: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
     def find(
-        cls, read: Callable[[], Iterable[Columns]], events: int, frames: int, meaning: NDArray[np.uint8]
+        cls,
+        read: Callable[[], Iterable[Columns]],
+        events: int,
+        frames: int,
+        meaning: NDArray[np.uint8],
+        end: FreeAtEnd | None = None,
     ) -> "DirectFrees":
-        """Read a whole trace of `events` events twice. `read()`: its batches from the first event on, with
+        """Read a whole trace of `events` events, two or three times. `read()`: its batches from the first event on, with
         ts_ns, op, pfn, order and cpu.
 
-        `meaning`: see `ops`. Holds 4 bytes for each of `frames` frames (8 from 2^32 events on), and 8 for
-        each free that it finds.
+        `meaning`: see `ops`. `end`: leave it out where the end snapshot is what the model is to be compared
+        with, frame by frame: what it has told cannot be held against it. Holds 4 bytes for each of `frames`
+        frames (8 from 2^32 events on), and 8 for each free that it finds.
         """
         if not can_be_told(meaning):
             return cls()
         freed: NDArray[Any] = np.zeros(frames, np.uint32 if events < _ROWS_32 else np.int64)
-        known = _known(read(), meaning, freed)
+        left = _known(read(), meaning, freed)
+        there = left[:0]
+        if end is not None:
+            marks = freed[: len(end.frames)][end.frames[:frames]]
+            rows = np.unique(marks[marks != 0]).astype(np.int64) - 1
+            there = _before(read(), rows, end.begin_ns)
+        known = np.sort(np.concatenate((left, there)))
         if not len(known):
             return cls()
         beside = _beside(read(), meaning, freed, known)
-        return cls(np.sort(np.concatenate((known, beside))), len(beside))
+        return cls(np.sort(np.concatenate((known, beside))), len(beside), len(there))
 
     def tell(self, batches: Iterable[Columns]) -> Iterator[Columns]:
         """The same batches again, with these frees as entries (`Op.BUDDY_FREE`)."""
@@ -206,6 +234,16 @@ def _known(batches: Iterable[Columns], meaning: NDArray[np.uint8], freed: NDArra
             count[0] = 0
         first_row += len(columns["op"])
     return np.unique(np.concatenate(parts))
+
+
+def _before(batches: Iterable[Columns], rows: NDArray[np.int64], instant_ns: int) -> NDArray[np.int64]:
+    """Those of `rows` (ascending) that are earlier than an instant."""
+    parts, first_row = [rows[:0]], 0
+    for columns in batches:
+        mine = _within(rows, first_row, len(columns["op"]))
+        parts.append(mine[columns["ts_ns"][mine] < instant_ns] + first_row)
+        first_row += len(columns["op"])
+    return np.concatenate(parts)
 
 
 def _beside(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from replay.buddy.hindsight import DirectFrees
+from replay.buddy.hindsight import DirectFrees, FreeAtEnd
 from replay.buddy.ops import meaning_table
 from replay.buddy.steps import Columns
 from tests.pure.small_traces import GUEST
@@ -38,14 +38,16 @@ def apart(*steps: tuple[Op, int] | tuple[Op, int, int]) -> list[Event]:
     ]
 
 
-def found(events: list[Event], rows: int = 1 << 20, meaning: np.ndarray = MEANING) -> DirectFrees:
+def found(
+    events: list[Event], rows: int = 1 << 20, meaning: np.ndarray = MEANING, end: FreeAtEnd | None = None
+) -> DirectFrees:
     whole = columns(events)
 
     def read() -> Iterator[Columns]:
         for first in range(0, len(events), rows):
             yield {name: values[first : first + rows] for name, values in whole.items()}
 
-    return DirectFrees.find(read, len(events), FRAMES, meaning)
+    return DirectFrees.find(read, len(events), FRAMES, meaning, end)
 
 
 def test_a_freed_page_that_leaves_the_buddy_undrained_entered_it_at_its_free() -> None:
@@ -104,6 +106,23 @@ def test_a_step_of_the_buddy_on_that_cpu_ends_what_belongs_together() -> None:
         (1000, FREE, 100, 0, 1), (2000, EXIT, 900, 0, 1), (3000, FREE, 101, 0, 1), (FAR_NS, EXIT, 100, 0, 1),
     ]  # fmt: skip
     assert found(events).rows.tolist() == [0]
+
+
+def free_at(begin_ns: int, *pfns: int) -> FreeAtEnd:
+    frames = np.zeros(FRAMES, np.bool_)
+    frames[list(pfns)] = True
+    return FreeAtEnd(frames, begin_ns)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_a_page_that_is_in_the_buddy_at_the_end_is_known_by_that(rows: int) -> None:
+    events = apart((FREE, 7), (FREE, 8), (FREE, 9), (ALLOC, 9), (FREE, 10), (DRAIN, 10))
+    frees = found(events, rows, end=free_at(100 * FAR_NS, 7, 9, 10, 11))
+    assert (frees.rows.tolist(), frees.by_snapshot, frees.inferred) == ([0], 1, 0)
+
+
+def test_a_page_freed_while_the_end_was_read_is_not_known_by_it() -> None:
+    assert found(apart((FREE, 8), (FREE, 7)), end=free_at(FAR_NS, 7, 8)).rows.tolist() == [0]
 
 
 def test_they_are_told_as_entries_whatever_the_batches() -> None:
