@@ -185,8 +185,8 @@ class DirectFrees:
         meaning: NDArray[np.uint8],
         end: FreeAtEnd | None = None,
     ) -> "DirectFrees":
-        """Read a whole trace of `events` events, two or three times. `read()`: its batches from the first event on, with
-        ts_ns, op, pfn, order and cpu.
+        """Read a whole trace of `events` events, two or three times. `read()`: its
+        batches from the first event on, with ts_ns, op, pfn, order and cpu.
 
         `meaning`: see `ops`. `end`: leave it out where the end snapshot is what the model is to be compared
         with, frame by frame: what it has told cannot be held against it. Holds 4 bytes for each of `frames`
