@@ -14,7 +14,7 @@ import numpy as np
 
 from replay.buddy.full import FullModel
 from replay.buddy.steps import Columns
-from tracer import Op, Snapshot, Trace
+from tracer import Op, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -169,7 +169,8 @@ def sample_readings(trace: Trace, after_ns: int, before_ns: int) -> Iterator[Rea
     rows = trace.samples
     begin, end, zone = (rows[name].to_numpy() for name in ("read_begin_ns", "read_end_ns", "zone"))
     places = [
-        trace.zones.index(found) if found in trace.zones else -1 for found in _same(trace, trace.manifest.zones)
+        trace.zones.index(found) if found in trace.zones else -1
+        for found in _same(trace, trace.manifest.zones)
     ]
     inside = np.flatnonzero((begin > after_ns) & (end < before_ns))
     for instant_ns in np.unique(begin[inside]):

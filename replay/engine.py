@@ -21,6 +21,7 @@ from replay.schedule import Schedule
 from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
 from replay.stretches import Brought, stretches
+from replay.survey import Survey
 from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:
@@ -170,8 +171,9 @@ def run_all(
     refuse_filtered(trace)
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
-    events = stretches(trace, whole, meaning, tell)
-    start = start_of(trace, whole, events).typed(trace, whole, meaning)
+    survey = Survey.of(trace, whole, meaning)
+    events = stretches(trace, survey.batches(), whole, meaning, tell)
+    start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}
     for setting in settings:

@@ -17,7 +17,8 @@ from replay.buddy.steps import Columns
 from replay.geometry import Geometry
 from replay.output import TraceOutput
 from replay.start import Start, refuse_filtered
-from replay.stretches import Brought, event_columns, first_after, pieces, stretches
+from replay.stretches import Brought, first_after, pieces, stretches
+from replay.survey import Survey
 from tracer import (
     CHUNK_FRAMES,
     BuddyInfo,
@@ -185,7 +186,8 @@ def _model_at(trace: Trace, geometry: Geometry, cut_ns: int) -> _Cut:
         chunks = np.zeros(len(begin.state), np.int64)
         frames = Frames(begin.state, chunks, chunks, begin.reported_heads)
         cut = _Cut(FrameModel(meaning, geometry, frames, 0), None)
-    for stretch in stretches(trace, geometry, meaning):
+    batches = Survey.of(trace, geometry, meaning).batches()
+    for stretch in stretches(trace, batches, geometry, meaning):
         if isinstance(stretch, Brought):
             if cut is None:
                 cut = _Cut(stretch.model, stretch)
@@ -257,9 +259,10 @@ def _last_counts(trace: Trace, brought: Brought | None, cut_ns: int) -> tuple[li
 
 def _under_way(trace: Trace, shot: Snapshot, cut_ns: int) -> tuple[Snapshot, list["pa.Table"]]:
     """A resync that was being read at the cut: the chunks read before it, brought to it."""
-    geometry = Geometry.of(trace.manifest.guest, trace.zones)
-    brought = Brought.begin(trace, shot, geometry, meaning_of(trace))
-    for until_ns, columns in pieces(event_columns(trace), [shot.begin_ns - 1, cut_ns]):
+    geometry, meaning = Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace)
+    brought = Brought.begin(trace, shot, geometry, meaning)
+    batches = Survey.of(trace, geometry, meaning).batches()
+    for until_ns, columns in pieces(batches, [shot.begin_ns - 1, cut_ns]):
         if until_ns > cut_ns:
             break
         if until_ns == cut_ns:

@@ -11,7 +11,7 @@ from replay.buddy.pageblocks import NOT_TOLD, types_at_start
 from replay.buddy.rules import rules_of
 from replay.geometry import MOVABLE, Geometry
 from replay.schedule import StartBlock
-from replay.stretches import Brought, event_columns
+from replay.stretches import Brought
 from tracer import Fault, FrameState, Snapshot, Trace
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Start:
         reported = heads[model.seen[heads] == 0]
         return cls(brought.shot.end_ns, model.settled, reported, listed, contradicted)
 
-    def typed(self, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> "Start":
-        """With the pageblocks' types, as far as the trace tells."""
+    def typed(self, trace: Trace, geometry: Geometry, told: "NDArray[np.int8]") -> "Start":
+        """With the pageblocks' types. `told`: the first that events tell (`FirstTypes`)."""
         known = np.full(geometry.pageblocks, NOT_TOLD, np.int8)
         order = trace.manifest.reporting.order
         if (geometry.pageblock_order if order is None else order) >= geometry.pageblock_order - 1:
@@ -66,7 +66,7 @@ class Start:
         if self.listed is not None:
             least = 0 if rules_of(trace.manifest.guest).by_pageblock else geometry.pageblock_order
             _tell_types(known, self.listed[self.listed["order"] >= least], geometry.pageblock_order)
-        return replace(self, types=types_at_start(event_columns(trace), geometry, meaning, known))
+        return replace(self, types=types_at_start(known, told))
 
     @classmethod
     def unknown(cls, trace: Trace, geometry: Geometry) -> "Start":

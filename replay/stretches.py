@@ -101,11 +101,13 @@ class Brought:
 
 def stretches(
     trace: Trace,
+    batches: Iterable[Columns],
     geometry: Geometry,
     meaning: NDArray[np.uint8],
     tell: Callable[[int], None] = lambda _rows: None,
 ) -> Iterator[Columns | Brought]:
-    """Events, and each snapshot of `snapshots_of` at its end: after all events up to that instant.
+    """Events (`batches`: all of the trace's), and each snapshot of `snapshots_of` at its end: after all
+    events up to that instant.
 
     Events up to the end of the start snapshot are in it and do not come. `tell` hears of rows read.
 
@@ -116,7 +118,7 @@ def stretches(
     cuts = [instant for shot in shots for instant in (shot.begin_ns - 1, shot.end_ns)]
     begun = not shots
     pending: Brought | None = None
-    for until_ns, columns in pieces(_told(event_columns(trace), tell), cuts):
+    for until_ns, columns in pieces(_told(batches, tell), cuts):
         while shots and until_ns > shots[0].end_ns:
             yield pending or Brought.begin(trace, shots[0], geometry, meaning)
             shots.popleft()

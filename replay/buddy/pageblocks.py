@@ -5,7 +5,6 @@ Known: from the free lists, where they were read, and of pageblocks with a repor
 Assumed: movable.
 """
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numba as nb
@@ -71,14 +70,27 @@ def _first_told(
                 types[pageblock] = told
 
 
-def types_at_start(
-    batches: Iterable[Columns], geometry: Geometry, meaning: "NDArray[np.uint8]", known: "NDArray[np.int8]"
-) -> "NDArray[np.int8]":
-    """Migratetype of each pageblock: as `known`, else (NOT_TOLD) as the events tell, else MOVABLE."""
-    types, last = known.copy(), np.full((len(geometry.zones), 2), -1, np.int64)
-    for columns in batches:
+class FirstTypes:
+    """The first type that the events tell of each pageblock: feed it all of them.
+
+    Attributes:
+        types: migratetype per pageblock, NOT_TOLD where none does, int8.
+    """
+
+    def __init__(self, geometry: Geometry, meaning: "NDArray[np.uint8]") -> None:
+        self.types = np.full(geometry.pageblocks, NOT_TOLD, np.int8)
+        self._last = np.full((len(geometry.zones), 2), -1, np.int64)
+        self._geometry, self._meaning, self._bounds = geometry, meaning, zone_bounds(geometry)
+
+    def feed(self, columns: Columns) -> None:
+        """The next events."""
         op, pfn, order, migratetype, aux = event_arrays(columns)
-        model = (meaning, zone_bounds(geometry), last, types, geometry.pageblock_order)
-        _first_told(op, pfn, order, migratetype, aux, *model, geometry.migratetypes)
+        model = (self._meaning, self._bounds, self._last, self.types, self._geometry.pageblock_order)
+        _first_told(op, pfn, order, migratetype, aux, *model, self._geometry.migratetypes)
+
+
+def types_at_start(known: "NDArray[np.int8]", told: "NDArray[np.int8]") -> "NDArray[np.int8]":
+    """Migratetype of each pageblock: as `known`, else (NOT_TOLD) as the events tell, else MOVABLE."""
+    types = np.where(known == NOT_TOLD, told, known)
     types[types == NOT_TOLD] = MOVABLE
     return types

@@ -167,7 +167,7 @@ def attach(
     monkeypatch: pytest.MonkeyPatch, made: Plan, *refused: tuple[str, str], pages_known: bool = True
 ) -> Hooks:
     monkeypatch.setattr(hooks, "_attach_form", FakeKernel(*refused))
-    monkeypatch.setattr(hooks, "_mark_compaction", lambda *_: None)
+    monkeypatch.setattr(hooks, "mark", lambda *_: None)
     done = Hooks()
     hooks.attach(None, made, done, pages_known=pages_known)
     return done

@@ -9,6 +9,8 @@ from tracer.format import Op
 from tracer.probes.points import (
     LAYERS,
     REQUIRED,
+    SOFTIRQ,
+    TO_PCP_LISTS,
     TRACEPOINTS,
     Tracepoint,
     available,
@@ -195,13 +197,22 @@ def unless(text: str, event: str) -> str:
     return found[1]
 
 
-def test_single_pages_freed_to_the_pcp_lists_are_filtered_in_the_kernel(whole):
+def test_single_pages_freed_outside_softirqs_are_filtered_in_the_kernel(whole):
     buddy = text_for(whole)
-    assert unless(buddy, "mm_page_free") == "order == 0"
+    assert unless(buddy, "mm_page_free") == "order == 0 && !in_softirq()"
     assert unless(buddy, "mm_page_alloc_zone_locked") == "0"
-    assert functions(buddy)["first_mm_page_free"].count("if ((order == 0) || UNWANTED(order))") == 1
+    assert functions(buddy)["first_mm_page_free"].count(f"if (({TO_PCP_LISTS}) || UNWANTED(order))") == 1
     (free,) = [point for point in chosen(("buddy",)) if point.op is Op.PAGE_FREE]
     assert raw_functions(free) == ["first_mm_page_free"]  # a second copy would pay for nothing
+
+
+def test_a_cpu_notes_the_begin_and_the_end_of_softirqs(whole):
+    text = text_for(whole)
+    noted = dict(re.findall(r"^int (\w+)\(.*\) { return serve_softirq\((\d)\); }$", text, re.MULTILINE))
+    assert {event: noted[function] for event, function in SOFTIRQ} == {
+        "softirq_entry": "1",
+        "softirq_exit": "0",
+    }
 
 
 @pytest.mark.parametrize("layer", ["frame", "both"])

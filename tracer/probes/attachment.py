@@ -163,6 +163,8 @@ class Attachment:
         self.page_map: PageMap | None = None
         self._calibrate(page_size)
         self.hooks = hooks.Hooks()
+        if any(point.unless == points.TO_PCP_LISTS for point in self.points):
+            hooks.mark(self._bpf, self.hooks, points.SOFTIRQ)
         self.ladder = self._climb(ladder, layers)
 
     def _climb(self, ladder: Ladder, layers: Iterable[str]) -> Ladder:

@@ -73,7 +73,7 @@ def attach(bpf: Any, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:  #
     """
     hooks.left_out.update(plan.left_out)
     if plan.units:
-        _mark_compaction(bpf, hooks)
+        mark(bpf, hooks, functions.COMPACTION)
     for unit in plan.units:
         name = unit.function.name
         try:
@@ -95,20 +95,26 @@ def _check(unit: Unit, plan: Plan, hooks: Hooks, *, pages_known: bool) -> None:
         raise Refused("pages cannot be turned into frame numbers here")
 
 
-def _mark_compaction(bpf: Any, hooks: Hooks) -> None:  # noqa: ANN401
-    """Note who is compacting. Without these events every isolation has the other cause."""
+def mark(bpf: Any, hooks: Hooks, events: Iterable[tuple[str, str]]) -> None:  # noqa: ANN401
+    """Attach C functions to the raw tracepoints between which something is noted: all of them, or none.
+
+    Without the one of compaction every isolation has the other cause; without that of softirqs no
+    order-0 free is in one.
+    """
     lib, kind = library.load().lib, library.load().BPF.RAW_TRACEPOINT
-    for event, function in functions.COMPACTION:
+    links: list[int] = []
+    for event, function in events:
         said: list[str] = []
         try:
             with captured() as said:
                 program = bpf.load_func(function.encode(), kind)
-                link = _checked(lib.bpf_attach_raw_tracepoint(program.fd, event.encode()))
+                links.append(_checked(lib.bpf_attach_raw_tracepoint(program.fd, event.encode())))
         except Exception as error:
             hooks.left_out[event] = _reason(error, said)
-            hooks.detach()  # one without the other would mark for ever
+            while links:
+                os.close(links.pop())  # one without the other would mark for ever
             return
-        hooks.fds.append(link)
+    hooks.fds += links
 
 
 def _attach_best(bpf: Any, unit: Unit) -> tuple[str, list[int]]:  # noqa: ANN401

@@ -107,6 +107,10 @@ TRACEPOINTS = (
     Tracepoint(Op.COMPACTION_ISOLATE, "compaction:mm_compaction_isolate_freepages", **_ISOLATED),  # type: ignore[arg-type]
     Tracepoint(Op.FAST_ISOLATE, "compaction:mm_compaction_fast_isolate_freepages", **_ISOLATED),  # type: ignore[arg-type]
 )
+# Of the frees of single pages, the buddy layer keeps those that may go past the per-CPU lists.
+TO_PCP_LISTS = "order == 0 && !in_softirq()"
+# Tracepoints between which a CPU serves softirqs, and the C functions for them. They make no events.
+SOFTIRQ = (("softirq_exit", "leave_softirq"), ("softirq_entry", "enter_softirq"))
 # Without these a layer cannot be followed at all.
 REQUIRED = {
     BUDDY: (Op.ZONE_LOCKED, Op.PCPU_DRAIN, Op.PAGE_FREE),
@@ -117,13 +121,14 @@ REQUIRED = {
 def chosen(layers: Iterable[str]) -> list[Tracepoint]:
     """The probes of some layers.
 
-    Frees of order 0 go to the per-CPU lists, so the buddy layer alone leaves them out.
+    Frees of order 0 go to the per-CPU lists, so the buddy layer alone leaves them out; but in a softirq
+    they may find the lists locked by what it interrupted, and go straight into the buddy.
     """
     layers = set(layers)
     points = [point for point in TRACEPOINTS if layers & set(point.layers)]
     if FRAME in layers:
         return points
-    return [replace(p, unless="order == 0") if p.op is Op.PAGE_FREE else p for p in points]
+    return [replace(p, unless=TO_PCP_LISTS) if p.op is Op.PAGE_FREE else p for p in points]
 
 
 def needless(ops: Collection[Op], layers: Iterable[str]) -> set[Op]:
