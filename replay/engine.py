@@ -87,6 +87,7 @@ class Group:
         self.bins_ns = bins(start.now_ns, end_ns)
         self.occupancy = Occupancy(meaning, geometry, start.state, start.now_ns, self.bins_ns)
         self.schedules = [self._schedule(setting) for setting in settings]
+        self.start = start.without_frames()
 
     def _schedule(self, setting: Setting) -> Schedule:
         options, now_ns = self.options, self.start.now_ns
@@ -177,6 +178,7 @@ def run_all(
         order: Group(guest, meaning, Geometry.of(guest, trace.zones, order), start, end_ns, chosen, options)
         for order, chosen in by_order.items()
     }
+    del start
     for stretch in events:
         for group in groups.values():
             if isinstance(stretch, Brought):

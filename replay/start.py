@@ -1,7 +1,7 @@
 """Where a replay begins: the guest's frames at one instant, from a snapshot that has none."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -31,12 +31,23 @@ class Start:
         state: `FrameState` per frame, limbo settled, uint8.
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
         listed: the free lists from head to tail (LISTED), or None where they were not read.
+        unknown_frames: frames of which nothing is known yet; counted, unless told.
     """
 
     now_ns: int
     state: "NDArray[np.uint8]"
     reported_heads: "NDArray[np.int64]"
     listed: "NDArray[np.void] | None" = None
+    unknown_frames: int = -1
+
+    def __post_init__(self) -> None:
+        if self.unknown_frames < 0:
+            unknown = np.count_nonzero(self.state == FrameState.UNKNOWN)
+            object.__setattr__(self, "unknown_frames", int(unknown))
+
+    def without_frames(self) -> "Start":
+        """The same, without a byte per frame: what is left of it once a replay has begun."""
+        return replace(self, state=np.empty(0, np.uint8))
 
     @classmethod
     def of(cls, trace: Trace, brought: Brought) -> "Start":
@@ -61,11 +72,6 @@ class Start:
         for zone in geometry.zones:
             state[zone.start_pfn : zone.end_pfn] = FrameState.UNKNOWN
         return cls(trace.span_ns[0], state, np.empty(0, np.int64))
-
-    @property
-    def unknown_frames(self) -> int:
-        """Frames of which nothing is known yet."""
-        return int((self.state == FrameState.UNKNOWN).sum())
 
     @property
     def lists(self) -> str:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numba as nb
 import numpy as np
 
+from replay.buddy.bitmap import is_set
 from replay.buddy.corrections import correct
-from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, fitted, memory_at
+from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, fitted, memory_at, widened
 from replay.buddy.moves import enter, leave
 from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, Reduced
+from replay.buddy.runs import alike_until, plain_run
 from replay.buddy.steps import (
     BAD,
     BOUNDS,
@@ -86,6 +88,19 @@ def _advance_clock(m: Memory, now_ns: Int) -> None:
     t.now_ns = now_ns
 
 
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64, nb.int64), inline=True)
+def _may_run(m: Memory, first: Int, order: Int, ts_ns: Int) -> bool:
+    """Is it worth a try whether a run of plain steps begins here? `runs` has no use for others."""
+    return order == 0 and is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
+
+
+@compiled(nb.int64(MEMORY, nb.int64), inline=True)
+def _until(m: Memory, zone: Int) -> Int:
+    """The first instant at which a count or a bin of the series is due."""
+    t, until_ns = m.totals[0], m.zone_ns[zone, 2]
+    return min(until_ns, m.bins_ns[t.bin] + 1) if t.bin < len(m.bins_ns) else until_ns
+
+
 @compiled(
     nb.int64(
         MEMORY,
@@ -122,8 +137,13 @@ def _reduce(
     t.counts = 0
     # The most one event can tell: every frame of a block of the maximum order on its own, twice.
     room = (np.int64(4) << m.shape[1]) + 8
-    i = start
-    while i < len(ts_ns) and t.events + room <= len(out) and t.counts + 2 * len(bounds) <= len(counts):
+    i = alike = start
+    while (
+        i < len(ts_ns)
+        and not t.too_narrow
+        and t.events + room <= len(out)
+        and t.counts + 2 * len(bounds) <= len(counts)
+    ):
         first, size_order = np.int64(pfn[i]), np.int64(order[i])
         what, zone = step_of(op[i], first, size_order, meaning, bounds, last)
         if ts_ns[i] < t.now_ns:
@@ -135,6 +155,14 @@ def _reduce(
         elif what != NOTHING:
             _advance_clock(m, max(ts_ns[i], t.now_ns))
             _will_change(m, counts, zone)
+            if _may_run(m, first, size_order, ts_ns[i]) and last[zone, 0] == what:
+                if alike <= i:
+                    alike = alike_until(ts_ns, op, order, migratetype, i, _until(m, zone))
+                done = plain_run(m, ts_ns, pfn, i, alike, what, np.int64(migratetype[i]), bounds[zone], zone)
+                if done > i:
+                    last[zone, 1] = pfn[done - 1]
+                    i = done
+                    continue
             t.steps += 1
             if what == ENTER:
                 enter(m, out, first, size_order, np.int64(migratetype[i]), zone)
@@ -232,6 +260,7 @@ class Occupancy:
                 done,
             )
             yield self._told()
+            self._widen()
 
     def correct(self, state: "NDArray[np.uint8]", now_ns: int) -> "Iterator[Reduced]":
         """Bring the frames to what a snapshot says of them at `now_ns` (`corrections`); as `reduce`.
@@ -244,6 +273,12 @@ class Occupancy:
             while done < end:
                 done = _correct(self._memory, self._out, self._counts, state, zone, done, end, now_ns)
                 yield self._told()
+        self._widen()
+
+    def _widen(self) -> None:
+        """Make room for larger epochs, if one came near the most that there is room for."""
+        if self.totals["too_narrow"][0]:
+            self._memory = widened(self._memory)
 
     def _told(self) -> Reduced:
         """What the last call wrote."""
