@@ -79,53 +79,14 @@ def replaying(rounds: int) -> None:
     compare("replay, all policies", every, "replay, one policy", one, rounds)
 
 
-def plain(rounds: int) -> None:
-    """Step 1 beside the plain-Python model of the tests, on the first events of the trace."""
-    from replay.buddy.occupancy import Occupancy
-    from replay.buddy.ops import meaning_of
-    from replay.engine import bins
-    from replay.geometry import Geometry
-    from replay.start import start_of
-    from replay.stretches import event_columns, stretches
-    from tests.oracle import model
-    from tracer import Op, open_trace
-
-    trace = open_trace(TRACE)
-    guest = trace.manifest.guest
-    geometry = Geometry.of(guest, trace.zones)
-    meaning = meaning_of(trace)
-    start = start_of(trace, geometry, stretches(trace, geometry, meaning))
-    few = {name: values[:20_000] for name, values in next(iter(event_columns(trace))).items()}
-    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in trace.zones]
-    small = model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz)
-
-    def fast() -> float:
-        occupancy = Occupancy(meaning, geometry, start.state, start.now_ns, bins(*trace.span_ns))
-        return seconds(lambda: [len(part.events) for part in occupancy.reduce(few)])
-
-    def slow() -> float:
-        oracle = model.FrameModel(small, {})
-        kinds = few["op"] == Op.PCPU_DRAIN
-        rows = list(zip(kinds.tolist(), few["pfn"].tolist(), few["order"].tolist(), strict=True))
-
-        def run() -> None:
-            for enters, pfn, order in rows:
-                (oracle.enter if enters else oracle.exit)(pfn, order)
-
-        return seconds(run)
-
-    compare("occupancy of 20,000 events", fast, "plain Python", slow, rounds)
-
-
 def main(rounds: int) -> None:
-    """What replaying costs; `benchmarks.recording` measures the recorder."""
+    """What replaying costs; `benchmarks.buddy` measures its step 1, `benchmarks.recording` the recorder."""
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     print(f"Linux {platform.release()}, {machine}\n")
     print(f"| what | median | beside | median | ratio (spread of {rounds} rounds) |")
     print("| --- | --- | --- | --- | --- |")
     start_up(rounds)
     replaying(rounds)
-    plain(rounds)
 
 
 if __name__ == "__main__":

@@ -168,10 +168,9 @@ def sample_readings(trace: Trace, after_ns: int, before_ns: int) -> Iterator[Rea
     """The samples that were read wholly between two instants, second by second."""
     rows = trace.samples
     begin, end, zone = (rows[name].to_numpy() for name in ("read_begin_ns", "read_end_ns", "zone"))
-    places = [
-        trace.zones.index(found) if found in trace.zones else -1
-        for found in _same(trace, trace.manifest.zones)
-    ]
+    names = [(zone.node, zone.name) for zone in trace.zones]
+    recorded = [(zone.node, zone.name) for zone in trace.manifest.zones]
+    places = [names.index(name) if name in names else -1 for name in recorded]
     inside = np.flatnonzero((begin > after_ns) & (end < before_ns))
     for instant_ns in np.unique(begin[inside]):
         at = inside[begin[inside] == instant_ns]

@@ -88,8 +88,10 @@ class Group:
         self.guest, self.geometry, self.start, self.options = guest, geometry, start, options
         self.end_ns = end_ns
         self.bins_ns = bins(start.now_ns, end_ns)
-        self.occupancy = Occupancy(meaning, geometry, start.state, start.now_ns, self.bins_ns)
+        rules = rules_of(guest)
+        self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
         self.schedules = [self._schedule(setting) for setting in settings]
+        self.start = start.without_frames()
 
     def _schedule(self, setting: Setting) -> Schedule:
         options, now_ns = self.options, self.start.now_ns
@@ -182,6 +184,7 @@ def run_all(
         order: Group(guest, meaning, Geometry.of(guest, trace.zones, order), start, end_ns, chosen, options)
         for order, chosen in by_order.items()
     }
+    del start
     for stretch in events:
         for group in groups.values():
             if isinstance(stretch, Brought):

@@ -11,8 +11,18 @@ import numba as nb
 import numpy as np
 
 from replay import host, meters
-from replay.buddy.area import PAGEBLOCK_ORDER, REPORTED
-from replay.buddy.lists import insert, link, pageblock_of, pageblock_type, set_type, slots_of
+from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, REPORTED
+from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
+from replay.buddy.lists import (
+    insert,
+    link,
+    move_blocks,
+    pageblock_of,
+    pageblock_type,
+    put_back,
+    set_type,
+    slots_of,
+)
 from replay.buddy.reduced import (
     APPEAR,
     BROKEN,
@@ -20,13 +30,16 @@ from replay.buddy.reduced import (
     COUNTS,
     FOUND,
     FREED,
+    NEW,
     REDUCED,
     REDUCED_DTYPE,
+    RETURNED,
     RETYPE,
     TOUCH,
 )
 from replay.device import submit
 from replay.exact import settle
+from replay.geometry import MERGEABLE_TYPES
 from replay.isolation import leave
 from replay.jit import Int, Records, Verb, Words, compiled
 from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
@@ -88,18 +101,23 @@ def _instant_after(s: State, unit: Int, order: Int, merged: Int, now_ns: Int) ->
     _instant(s, first, first + size, now_ns)
 
 
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.int64))
-def _freed(s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, now_ns: Int) -> Int:
+@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64))
+def _freed(
+    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, fpi: Int, now_ns: Int
+) -> Int:
     """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
 
-    `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so.
+    `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so. `fpi`: see `reduced`.
     """
     for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch += np.uint32(1)
         s.units[each].since_ns = now_ns
         s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
-    _, merged = insert(s.area, unit, order, False)
-    action = arrive(s, memory, now_ns, unit, order, merged)
+    if fpi & RETURNED:
+        _, merged = put_back(s.area, unit, order)
+    else:
+        _, merged = insert(s.area, unit, order, fpi & NEW != 0)
+    action = arrive(s, memory, now_ns, unit, order, merged, fpi & RETURNED != 0)
     if action == INSTANT:
         _instant_after(s, unit, order, merged, now_ns)
     return action
@@ -114,6 +132,18 @@ def _broken(s: State, unit: Int, order: Int, migratetype: Int, now_ns: Int) -> N
     leave(s, unit, order, migratetype, now_ns)
 
 
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+def _retype(s: State, pageblock: Int, migratetype: Int, how: Int) -> None:
+    """A pageblock gets another type, or its free blocks go to other lists. `how`: see `claims`."""
+    if how & TURN_MOVABLE:
+        if s.area.types[pageblock] < MERGEABLE_TYPES:
+            set_type(s.area, pageblock, migratetype, s.area.shape[BY_PAGEBLOCK] != 0)
+    elif how & SET_TYPE:
+        set_type(s.area, pageblock, migratetype, how & MOVE_BLOCKS != 0)
+    else:
+        move_blocks(s.area, pageblock, migratetype)
+
+
 @compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, REDUCED, nb.int64))
 def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -> None:
     """One reduced event."""
@@ -123,11 +153,11 @@ def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -
         host.touch(s, pfn, size, event.before, event.ts_ns)
     elif kind in (FREED, FOUND):
         clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
-        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, clock, event.ts_ns)
+        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, clock, event.fpi, event.ts_ns)
     elif kind == BROKEN:
         _broken(s, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
     elif kind == RETYPE:
-        set_type(s.area, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), True)
+        _retype(s, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), event.before)
     elif kind == APPEAR:
         host.appear(s, pfn, size)
 

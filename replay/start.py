@@ -35,6 +35,7 @@ class Start:
         reported_heads: pfns of heads of blocks that the guest's own reporting had reported.
         listed: the free lists from head to tail (LISTED), or None where they were not read.
         contradicted: blocks of them that are none in the snapshot, which has their frames.
+        unknown_frames: frames of which nothing is known yet.
         types: migratetype of each pageblock, int8, or None: all movable.
     """
 
@@ -43,7 +44,12 @@ class Start:
     reported_heads: "NDArray[np.int64]"
     listed: "NDArray[np.void] | None" = None
     contradicted: int = 0
+    unknown_frames: int = 0
     types: "NDArray[np.int8] | None" = None
+
+    def without_frames(self) -> "Start":
+        """The same, without a byte per frame: what is left of it once a replay has begun."""
+        return replace(self, state=np.empty(0, np.uint8))
 
     @classmethod
     def of(cls, trace: Trace, brought: Brought) -> "Start":
@@ -55,7 +61,9 @@ class Start:
             whole = untouched(model.settled != FrameState.BUDDY, listed["pfn"], listed["order"])
             contradicted = int((~whole).sum())
         reported = heads[model.seen[heads] == 0]
-        return cls(brought.shot.end_ns, model.settled, reported, listed, contradicted)
+        settled = model.settled
+        unknown = int(np.count_nonzero(settled == FrameState.UNKNOWN))
+        return cls(brought.shot.end_ns, settled, reported, listed, contradicted, unknown)
 
     def typed(self, trace: Trace, geometry: Geometry, told: "NDArray[np.int8]") -> "Start":
         """With the pageblocks' types. `told`: the first that events tell (`FirstTypes`)."""
@@ -81,12 +89,8 @@ class Start:
         state = np.full(geometry.frames, FrameState.ABSENT, np.uint8)
         for zone in geometry.zones:
             state[zone.start_pfn : zone.end_pfn] = FrameState.UNKNOWN
-        return cls(trace.span_ns[0], state, np.empty(0, np.int64))
-
-    @property
-    def unknown_frames(self) -> int:
-        """Frames of which nothing is known yet."""
-        return int((self.state == FrameState.UNKNOWN).sum())
+        unknown = int(np.count_nonzero(state == FrameState.UNKNOWN))
+        return cls(trace.span_ns[0], state, np.empty(0, np.int64), unknown_frames=unknown)
 
     @property
     def order_of_lists(self) -> str:

@@ -117,20 +117,21 @@ def stretches(
     shots = deque(snapshots_of(trace))
     cuts = [instant for shot in shots for instant in (shot.begin_ns - 1, shot.end_ns)]
     begun = not shots
-    pending: Brought | None = None
+    pending: list[Brought] = []  # one at most, and not held here once it is given away
     for until_ns, columns in pieces(_told(batches, tell), cuts):
         while shots and until_ns > shots[0].end_ns:
-            yield pending or Brought.begin(trace, shots[0], geometry, meaning)
+            pending = pending or [Brought.begin(trace, shots[0], geometry, meaning)]
+            yield pending.pop()
             shots.popleft()
-            pending, begun = None, True
+            begun = True
         if shots and until_ns >= shots[0].begin_ns:
-            pending = pending or Brought.begin(trace, shots[0], geometry, meaning)
-            pending.play(columns)
+            pending = pending or [Brought.begin(trace, shots[0], geometry, meaning)]
+            pending[0].play(columns)
         if begun and len(columns["ts_ns"]):
             yield columns
     for shot in shots:
-        yield pending or Brought.begin(trace, shot, geometry, meaning)
-        pending = None
+        pending = pending or [Brought.begin(trace, shot, geometry, meaning)]
+        yield pending.pop()
 
 
 def _told(batches: Iterable[Columns], tell: Callable[[int], None]) -> Iterator[Columns]:

@@ -25,9 +25,21 @@ def is_set(words: Words, frame: Int) -> bool:
     return (words[frame >> 6] >> np.uint64(frame & 63)) & np.uint64(1) != 0
 
 
+@compiled(nb.void(nb.uint64[::1], nb.int64), inline=True)
+def set_bit(words: Words, frame: Int) -> None:
+    """Set the bit of one frame."""
+    words[frame >> 6] |= np.uint64(1) << np.uint64(frame & 63)
+
+
+@compiled(nb.uint64(nb.int64, nb.int64), inline=True)
+def mask_of(first: Int, size: Int) -> Int:
+    """The bits of an aligned block of less than 64 frames, in its word."""
+    return ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) << np.uint64(first & 63)
+
+
 @compiled(nb.int64(nb.uint64), inline=True)
-def _bits(word: Int) -> Int:
-    """Number of set bits."""
+def bits(word: Int) -> Int:
+    """Number of set bits; LLVM knows the idiom."""
     count = 0
     while word:
         word &= word - np.uint64(1)
@@ -35,21 +47,37 @@ def _bits(word: Int) -> Int:
     return count
 
 
+@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64), inline=True)
+def count(words: Words, first: Int, size: Int) -> Int:
+    """How many bits of an aligned block are set."""
+    if size < 64:
+        return bits(words[first >> 6] & mask_of(first, size))
+    total = 0
+    for word in range(first >> 6, (first + size) >> 6):
+        total += bits(words[word])
+    return total
+
+
 @compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.boolean), inline=True)
-def mark(free: Words, first: Int, size: Int, value: bool) -> Int:
-    """Set or clear the bits of an aligned block; returns how many of its frames were set before."""
-    before = 0
-    if size >= 64:
-        full = ~np.uint64(0)
-        for word in range(first >> 6, (first + size) >> 6):
-            before += 64 if free[word] == full else _bits(free[word])
-            free[word] = full if value else np.uint64(0)
+def mark(words: Words, first: Int, size: Int, value: bool) -> Int:
+    """Set or clear the bits of an aligned block; returns how many of them were set before."""
+    before = count(words, first, size)
+    if size < 64:
+        mask = mask_of(first, size)
+        old = words[first >> 6]
+        words[first >> 6] = old | mask if value else old & ~mask
         return before
-    mask = ((np.uint64(1) << np.uint64(size)) - np.uint64(1)) << np.uint64(first & 63)
-    old = free[first >> 6] & mask
-    before = size if old == mask else _bits(old)
-    if value:
-        free[first >> 6] |= mask
-    else:
-        free[first >> 6] &= ~mask
+    for word in range(first >> 6, (first + size) >> 6):
+        words[word] = ~np.uint64(0) if value else np.uint64(0)
     return before
+
+
+@compiled(nb.boolean(nb.uint64[::1], nb.int64, nb.int64), inline=True)
+def all_set(words: Words, first: Int, size: Int) -> bool:
+    """Are all bits of an aligned block set?"""
+    if size < 64:
+        return not ~words[first >> 6] & mask_of(first, size)
+    word, end = first >> 6, (first + size) >> 6
+    while word < end and not ~words[word]:
+        word += 1
+    return word == end

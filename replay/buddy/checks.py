@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.buddy.area import BASE, HELD, MAX_ORDER, NOBODY, Area
+from replay.buddy.area import BASE, HELD, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, Area
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,13 +65,13 @@ def _walk(a: Area, zone: int, order: int, migratetype: int, tail: int) -> tuple[
 
 
 def _unmerged(a: Area) -> Iterator[str]:
-    """Two listed buddies of one type cannot lie side by side."""
-    for order in range(int(a.shape[BASE]), int(a.shape[MAX_ORDER])):
+    """Below the pageblock order two free buddies always merge."""
+    for order in range(int(a.shape[BASE]), int(min(a.shape[MAX_ORDER], a.shape[PAGEBLOCK_ORDER]))):
         listed = np.flatnonzero((a.blocks["order"] == order) & (a.blocks["flags"] & HELD == 0))
         buddy = listed ^ (1 << (order - int(a.shape[BASE])))
         inside = buddy < len(a.blocks)
         mine, other = a.blocks[listed[inside]], a.blocks[buddy[inside]]
         free = (other["order"] == order) & (other["flags"] & HELD == 0)
-        if (free & (mine["migratetype"] == other["migratetype"]) & (mine["zone"] == other["zone"])).any():
+        if (free & (mine["zone"] == other["zone"])).any():
             yield f"two free buddies of order {order} are not merged"
             return

@@ -8,36 +8,41 @@ block that was found, the type asked for, and whether its pageblock has that typ
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import BY_PAGEBLOCK, MAX_ORDER, PAGEBLOCK_ORDER
 from replay.geometry import MOVABLE
-from replay.jit import Int, Words, compiled
+from replay.jit import Int, compiled
 
 # What happens to pageblocks (bits).
 NO_CLAIM, SET_TYPE, MOVE_BLOCKS = 0, 1, 2
+TURN_MOVABLE = 4  # set the type, if it is one that can be; not by a claim but by an isolation
 
 
-@compiled(nb.types.UniTuple(nb.int64, 4)(nb.uint64, nb.int64, nb.int64[::1], nb.int64), inline=True)
-def claim_of(aux: Int, pfn: Int, shape: Words, types: Int) -> tuple[Int, Int, Int, Int]:
+@compiled(
+    nb.types.UniTuple(nb.int64, 4)(nb.uint64, nb.int64, nb.int64, nb.int64, nb.int64, nb.boolean), inline=True
+)
+def claim_of(
+    aux: Int, pfn: Int, max_order: Int, pageblock_order: Int, types: Int, by_pageblock: bool
+) -> tuple[Int, Int, Int, Int]:
     """(what happens, first pageblock, pageblocks, list of the rest of a split block) of an extfrag.
 
-    `shape`: of an `Area`; `types`: how many migratetypes there are (-1, the rest's list is not known,
-    for what cannot be). A claim at or above the pageblock order covers the whole block. Below, it
+    `types`: how many migratetypes there are; what cannot be claims nothing, and the rest's list (-1)
+    is not known. `by_pageblock`: see `Rules`.
+
+    A claim at or above the pageblock order covers the whole block. Below, it
     moves the pageblock's free blocks. Before 6.10 those moved without a claim too, when the block
     found was large or the thief not movable, and the rest of the block went with the thief.
     """
     found_order, thief = np.int64(aux & np.uint64(255)), np.int64((aux >> np.uint64(8)) & np.uint64(255))
     victim = np.int64((aux >> np.uint64(16)) & np.uint64(255))
     owned = (aux >> np.uint64(24)) & np.uint64(1) != 0
-    if found_order > shape[MAX_ORDER] or max(thief, victim) >= types:
+    if found_order > max_order or max(thief, victim) >= types:
         return NO_CLAIM, 0, 0, -1
-    pageblock_order = shape[PAGEBLOCK_ORDER]
-    rest = thief if owned or not shape[BY_PAGEBLOCK] else victim
+    rest = thief if owned or not by_pageblock else victim
     if owned and found_order >= pageblock_order:
         first = (pfn >> found_order << found_order) >> pageblock_order
         return SET_TYPE | MOVE_BLOCKS, first, np.int64(1) << (found_order - pageblock_order), rest
     if owned:
         return SET_TYPE | MOVE_BLOCKS, pfn >> pageblock_order, 1, rest
     whole = found_order >= pageblock_order // 2 or thief != MOVABLE
-    if whole and not shape[BY_PAGEBLOCK]:
+    if whole and not by_pageblock:
         return MOVE_BLOCKS, pfn >> pageblock_order, 1, rest
     return NO_CLAIM, 0, 0, rest

@@ -9,9 +9,9 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.bitmap import is_set, mark
-from replay.buddy.memory import MEMORY, Memory
-from replay.buddy.moves import emit, is_unit, touch
-from replay.buddy.reduced import APPEAR, BROKEN, FOUND, NEVER_USED, NOT_SEEN, REDUCED
+from replay.buddy.memory import MEMORY, NOT_TOLD, Memory, exit_now, last_exit_of
+from replay.buddy.moves import begin_epoch, broken, emit, is_unit, is_whole, touch
+from replay.buddy.reduced import APPEAR, FOUND, NEVER_USED, NOT_SEEN, REDUCED
 from replay.jit import Int, Records, Words, compiled
 from tracer import FrameState
 
@@ -25,12 +25,12 @@ def _found_free(m: Memory, out: Records, frame: Int, zone: Int) -> Int:
     if is_set(m.free, frame):
         return 0
     t = m.totals[0]
-    if m.last_exit[frame] >= NOT_SEEN:
+    if last_exit_of(m, frame) >= NOT_SEEN:
         t.managed += 1
-    if m.last_exit[frame] == NEVER_USED:
+    if last_exit_of(m, frame) == NEVER_USED:
         emit(m, out, APPEAR, frame, 1, 0, -1, zone)
-    if m.last_exit[frame] == NOT_SEEN:
-        m.last_exit[frame] = m.epoch[frame >> m.shape[0]]
+    if last_exit_of(m, frame) == NOT_SEEN:
+        exit_now(m, frame)
     else:
         t.corrected += 1
     mark(m.free, frame, 1, True)
@@ -41,18 +41,15 @@ def _found_free(m: Memory, out: Records, frame: Int, zone: Int) -> Int:
 def _found_used(m: Memory, out: Records, frame: Int, zone: Int) -> Int:
     """A frame is in use; returns how many the model held free. Its unit is broken by the first one."""
     t, unit = m.totals[0], frame >> m.shape[0]
-    unit_size = np.int64(1) << m.shape[0]
     if not is_set(m.free, frame):
-        if m.last_exit[frame] >= NOT_SEEN:
+        if last_exit_of(m, frame) >= NOT_SEEN:
             t.managed += 1
-            m.last_exit[frame] = m.epoch[unit]
+            exit_now(m, frame)
         return 0
-    if m.free_frames[unit] == unit_size and is_unit(m, unit, zone):
-        t.reportable -= unit_size
-        emit(m, out, BROKEN, unit << m.shape[0], m.shape[0], 0, -1, zone)
+    if is_whole(m, unit) and is_unit(m, unit, zone):
+        broken(m, out, unit << m.shape[0], m.shape[0], -1, zone)
     t.corrected += 1
     mark(m.free, frame, 1, False)
-    m.free_frames[unit] -= 1
     touch(m, out, frame, frame + 1, zone)
     return 1
 
@@ -68,13 +65,12 @@ def _correct_unit(m: Memory, out: Records, state: Words, zone: Int, first: Int, 
     for frame in range(first, end):
         if state[frame] == _BUDDY:
             found += _found_free(m, out, frame, zone)
-    m.free_frames[unit] += found
     t.free += found - lost
     m.zone_free[zone] += found - lost
-    if found and m.free_frames[unit] == np.int64(1) << m.shape[0] and is_unit(m, unit, zone):
-        m.epoch[unit] += 1
+    if found and is_whole(m, unit) and is_unit(m, unit, zone):
+        begin_epoch(m, unit)
         for block in range(first >> m.shape[2], ((end - 1) >> m.shape[2]) + 1):
-            m.stale[block] = True
+            m.type[block] = NOT_TOLD
         t.reportable += np.int64(1) << m.shape[0]
         emit(m, out, FOUND, unit << m.shape[0], m.shape[0], 0, -1, zone)
 

@@ -75,7 +75,7 @@ class Frames:
         state = np.full(chunks * CHUNK_FRAMES, FrameState.ABSENT, np.uint8)
         begin_ns, end_ns = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
         inside = last < len(state)
-        state[_ranges(first[inside], count[inside])] = np.repeat(columns["state"][inside], count[inside])
+        _expand(state, first[inside], count[inside], columns["state"][inside])
         begin_ns[first[inside] >> CHUNK_ORDER] = columns["read_begin_ns"][inside]
         end_ns[first[inside] >> CHUNK_ORDER] = columns["read_ts_ns"][inside]
         return cls(state, begin_ns, end_ns, first[inside & columns["reported_head"]])
@@ -102,10 +102,11 @@ class Frames:
         )
 
 
-def _ranges(first: "NDArray[np.int64]", count: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """The frames of all runs, run after run."""
-    offsets = np.cumsum(count) - count
-    return np.arange(int(count.sum()), dtype=np.int64) + np.repeat(first - offsets, count)
+@compiled(nb.void(nb.uint8[::1], nb.int64[::1], nb.int64[::1], nb.uint8[::1]))
+def _expand(state: Words, first: Words, count: Words, value: Words) -> None:
+    """Write runs of frames."""
+    for run in range(len(first)):
+        state[first[run] : first[run] + count[run]] = value[run]
 
 
 # What a frame has seen inside its window (bits).
@@ -225,7 +226,7 @@ class FrameModel:
     @property
     def settled(self) -> "NDArray[np.uint8]":
         """`FrameState` per frame now, limbo settled."""
-        return np.where(self.free, np.uint8(FrameState.BUDDY), self.state)
+        return np.where(self.state == FrameState.LIMBO, np.uint8(FrameState.BUDDY), self.state)
 
     def correct(self, state: "NDArray[np.uint8]") -> None:
         """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy)."""
@@ -243,9 +244,19 @@ def untouched(
     seen: "NDArray[np.uint8]", pfn: "NDArray[np.int64]", order: "NDArray[np.int64] | int"
 ) -> "NDArray[np.bool_]":
     """Which of the blocks (pfn, order) hold no frame that has seen an event."""
-    before = np.concatenate(([0], np.cumsum(seen != 0)))
-    same: NDArray[np.bool_] = before[pfn + (1 << order)] == before[pfn]
+    same = np.empty(len(pfn), np.bool_)
+    _untouched(seen, pfn.astype(np.int64), np.broadcast_to(order, pfn.shape).astype(np.int64), same)
     return same
+
+
+@compiled(nb.void(nb.uint8[::1], nb.int64[::1], nb.int64[::1], nb.boolean[::1]))
+def _untouched(seen: Words, pfn: Words, order: Words, same: Words) -> None:
+    """See `untouched`."""
+    for block in range(len(pfn)):
+        frame, end = pfn[block], pfn[block] + (np.int64(1) << order[block])
+        while frame < end and not seen[frame]:
+            frame += 1
+        same[block] = frame == end
 
 
 def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> list["NDArray[np.int64]"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import AREA, BY_PAGEBLOCK, NOBODY, new_area
+from replay.buddy.area import AREA, BY_PAGEBLOCK, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, new_area
 from replay.buddy.bitmap import bitmap_of, mark
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, claim_of
 from replay.buddy.lists import (
@@ -97,6 +97,15 @@ def _learn(f: Full, first: Int, size: Int, migratetype: Int) -> None:
             set_type(f.area, pageblock, migratetype, True)
 
 
+@compiled(nb.void(FULL, nb.int64, nb.int64, nb.boolean, nb.boolean), inline=True)
+def _insert(f: Full, first: Int, order: Int, isolated: bool, new: bool) -> None:
+    """List a block that was isolated until now, or new to the guest, or neither."""
+    if isolated:
+        put_back(f.area, first, order)
+    else:
+        insert(f.area, first, order, new)
+
+
 @compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.boolean), inline=True)
 def _enter(f: Full, first: Int, order: Int, migratetype: Int, isolated: bool) -> None:
     """Frames enter: as one block, or, where some were free already, each of the others."""
@@ -108,15 +117,12 @@ def _enter(f: Full, first: Int, order: Int, migratetype: Int, isolated: bool) ->
     if migratetype >= 0:
         _learn(f, first, size, migratetype)
     if already == 0:
-        if isolated:
-            put_back(f.area, first, order)
-        else:
-            insert(f.area, first, order, new)
+        _insert(f, first, order, isolated, new)
         return
     f.counters[ENTRY_OF_FREE] += 1
     for frame in range(first, first + size):
         if block_of(f.area, frame) == NOBODY:
-            insert(f.area, frame, 0, new)
+            _insert(f, frame, 0, isolated, new)
 
 
 @compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64))
@@ -154,7 +160,9 @@ def _leave(f: Full, first: Int, order: Int, rest: Int) -> None:
 @compiled(nb.int64(FULL, nb.int64, nb.uint64))
 def _claim(f: Full, first: Int, aux: Int) -> Int:
     """What a fallback does to types; returns the list that the rest of its block goes to."""
-    how, pageblock, count, rest = claim_of(aux, first, f.area.shape, f.area.lists.shape[2])
+    shape = f.area.shape
+    limits = (shape[MAX_ORDER], shape[PAGEBLOCK_ORDER], f.area.lists.shape[2], shape[BY_PAGEBLOCK] != 0)
+    how, pageblock, count, rest = claim_of(aux, first, *limits)
     for each in range(pageblock, pageblock + count):
         if how & SET_TYPE:
             set_type(f.area, each, rest, True)

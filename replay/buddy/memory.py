@@ -5,14 +5,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
+from replay.buddy.bitmap import all_set, set_bit
 from replay.buddy.reduced import NEVER_USED, NOT_SEEN
-from replay.geometry import MOVABLE, Geometry
+from replay.geometry import Geometry
+from replay.jit import Int, Words, compiled
 from tracer import FrameState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from replay.buddy.rules import Rules
+
 NO_ZONE = 255
+NOT_TOLD = -1  # a pageblock's type
 
 TOTALS_DTYPE = np.dtype(
     [
@@ -30,29 +35,37 @@ TOTALS_DTYPE = np.dtype(
         ("managed", np.int64),
         ("corrected", np.int64),  # frames that a snapshot found otherwise
         ("bin", np.int64),
+        ("too_narrow", np.int64),  # an epoch is as large as `last_exit` can tell: widen it
     ]
 )
 # Rows of the integrals: [frame seconds, frame nanoseconds].
 FREE, REPORTABLE, MANAGED = range(3)
 
 
+# Epochs of frames are kept in 16 bits; the last two numbers stand for NEVER_USED and NOT_SEEN.
+WIDEST = 0xFFFD
+# Indices of `shape`.
+UNIT_ORDER, MAX_ORDER, PAGEBLOCK_ORDER, WIDEST_EPOCH, MIGRATETYPES, BY_PAGEBLOCK = range(6)
+
+
 class Memory(NamedTuple):
-    """Step 1's state. Frames: `free` (bitmap of uint64 words), `last_exit` (epoch). Units:
-    `free_frames`, `epoch`, `zone`. Pageblocks: `type`, `stale` (a policy may have changed it since).
+    """Step 1's state. Frames: `free` and `exited` (its last exit is of its unit's epoch), bitmaps of
+    uint64 words, and `last_exit` (epoch), the low 16 bits; `last_exit_high` is empty until an epoch
+    needs more. Units: `epoch`, `zone`. Pageblocks: `type` (a policy may change it: then NOT_TOLD).
     """
 
     free: Any
+    exited: Any
     last_exit: Any
-    free_frames: Any
+    last_exit_high: Any
     epoch: Any
     zone: Any
     type: Any
-    stale: Any
     zone_free: Any
     zone_ns: Any  # (zones, 3): its last event, whether its count is told since, end of its millisecond
     integrals: Any
     totals: Any
-    shape: Any  # order, max_order, pageblock_order
+    shape: Any  # see UNIT_ORDER and the next ones
     bins_ns: Any  # instants at which `series` is told
     series: Any  # (FREE, REPORTABLE, MANAGED; bins): frames
 
@@ -60,12 +73,12 @@ class Memory(NamedTuple):
 MEMORY = nb.types.NamedTuple(
     [
         nb.uint64[::1],
-        nb.uint32[::1],
+        nb.uint64[::1],
+        nb.uint16[::1],
         nb.uint16[::1],
         nb.uint32[::1],
         nb.uint8[::1],
         nb.int8[::1],
-        nb.boolean[::1],
         nb.int64[::1],
         nb.int64[:, ::1],
         nb.int64[:, ::1],
@@ -78,49 +91,109 @@ MEMORY = nb.types.NamedTuple(
 )
 
 
-# By `FrameState`: the epoch of a frame's last exit when a replay begins.
-_FIRST_EXITS = np.zeros(256, np.uint32)
-_FIRST_EXITS[FrameState.ABSENT], _FIRST_EXITS[FrameState.UNKNOWN] = NEVER_USED, NOT_SEEN
+_BUDDY, _ABSENT, _UNKNOWN = int(FrameState.BUDDY), int(FrameState.ABSENT), int(FrameState.UNKNOWN)
+
+
+@compiled(nb.int64(MEMORY, nb.int64), inline=True)
+def last_exit_of(m: Memory, frame: Int) -> Int:
+    """The epoch of a frame's last exit, NEVER_USED or NOT_SEEN."""
+    low = np.int64(m.last_exit[frame])
+    if len(m.last_exit_high):
+        return low | np.int64(m.last_exit_high[frame]) << 16
+    return low if low <= WIDEST else low | 0xFFFF0000
+
+
+@compiled(nb.void(MEMORY, nb.int64), inline=True)
+def exit_now(m: Memory, frame: Int) -> None:
+    """A frame's last exit is of its unit's epoch."""
+    epoch = m.epoch[frame >> m.shape[UNIT_ORDER]]
+    m.last_exit[frame] = epoch & np.uint32(0xFFFF)
+    if len(m.last_exit_high):
+        m.last_exit_high[frame] = epoch >> np.uint32(16)
+    set_bit(m.exited, frame)
+
+
+@compiled(nb.void(MEMORY, nb.uint8[::1], nb.int64, nb.int64, nb.int64), inline=True)
+def _begin_zone(m: Memory, state: Words, zone: Int, first: Int, end: Int) -> None:
+    """Take over the frames of a zone."""
+    for frame in range(first, min(end, len(state))):
+        if state[frame] == _BUDDY:
+            set_bit(m.free, frame)
+            m.zone_free[zone] += 1
+        m.totals[0].managed += state[frame] != _ABSENT and state[frame] != _UNKNOWN
+    m.totals[0].free += m.zone_free[zone]
+
+
+@compiled(nb.void(MEMORY, nb.uint8[::1], nb.int64[:, ::1]))
+def _begin(m: Memory, state: Words, bounds: Words) -> None:
+    """Fill an empty memory with frames' states."""
+    for zone in range(len(bounds)):
+        _begin_zone(m, state, zone, bounds[zone, 0], bounds[zone, 1])
+    size = np.int64(1) << m.shape[UNIT_ORDER]
+    for unit in range(len(m.epoch)):
+        if m.zone[unit] != NO_ZONE and all_set(m.free, unit * size, size):
+            m.epoch[unit] = 1
+            m.totals[0].reportable += size
+        for frame in range(unit * size, (unit + 1) * size):
+            what = np.int64(state[frame]) if frame < len(state) else _ABSENT
+            if what in (_ABSENT, _UNKNOWN):
+                m.last_exit[frame] = (NEVER_USED if what == _ABSENT else NOT_SEEN) & 0xFFFF
+            elif m.epoch[unit] == 0:
+                set_bit(m.exited, frame)
 
 
 def fitted(state: "NDArray[np.uint8]", frames: int) -> "NDArray[np.uint8]":
     """`state` for exactly so many frames: what it does not tell of is absent."""
-    missing = np.full(max(frames - len(state), 0), FrameState.ABSENT, np.uint8)
-    return np.concatenate([state[:frames], missing])
+    if len(state) >= frames:
+        return np.ascontiguousarray(state[:frames])
+    return np.concatenate([state, np.full(frames - len(state), FrameState.ABSENT, np.uint8)])
 
 
 def memory_at(
-    geometry: Geometry, state: "NDArray[np.uint8]", start_ns: int, bins_ns: "NDArray[np.int64]"
+    geometry: Geometry,
+    rules: "Rules",
+    state: "NDArray[np.uint8]",
+    start_ns: int,
+    bins_ns: "NDArray[np.int64]",
 ) -> Memory:
     """The state at `start_ns`. `state`: `FrameState` per frame, limbo settled, uint8."""
-    state = fitted(state, geometry.frames)
-    in_zone = np.zeros(geometry.frames, bool)
+    memory = empty_memory(geometry, rules, start_ns, bins_ns)
+    bounds = np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64)
+    _begin(memory, np.ascontiguousarray(state), bounds.reshape(-1, 2))
+    return memory
+
+
+def empty_memory(geometry: Geometry, rules: "Rules", start_ns: int, bins_ns: "NDArray[np.int64]") -> Memory:
+    """All arrays, of frames of which nothing is told yet; what a replay holds of a guest."""
+    zones, words = len(geometry.zones), -(-geometry.frames // 64)
     unit_zone = np.full(geometry.units, NO_ZONE, np.uint8)
     for index, zone in enumerate(geometry.zones):
-        in_zone[zone.start_pfn : zone.end_pfn] = True
         unit_zone[-(-zone.start_pfn // (1 << geometry.order)) : zone.end_pfn >> geometry.order] = index
-    free = (state == FrameState.BUDDY) & in_zone
-    free_frames = free.reshape(geometry.units, -1).sum(axis=1, dtype=np.uint16)
-    whole = (free_frames == 1 << geometry.order) & (unit_zone != NO_ZONE)
-    blocks = max(geometry.frames >> geometry.pageblock_order, 1)
     totals = np.zeros(1, TOTALS_DTYPE)
     totals["now_ns"] = start_ns
-    totals["free"] = free.sum()
-    totals["reportable"] = int(whole.sum()) << geometry.order
-    totals["managed"] = ((state != FrameState.ABSENT) & (state != FrameState.UNKNOWN) & in_zone).sum()
+    orders = [geometry.order, geometry.max_order, geometry.pageblock_order]
     return Memory(
-        free=np.packbits(np.pad(free, (0, -len(free) % 64)), bitorder="little").view(np.uint64),
-        last_exit=_FIRST_EXITS[state],
-        free_frames=free_frames,
-        epoch=whole.astype(np.uint32),
+        free=np.zeros(words, np.uint64),
+        exited=np.zeros(words, np.uint64),
+        last_exit=np.zeros(geometry.frames, np.uint16),
+        last_exit_high=np.zeros(0, np.uint16),
+        epoch=np.zeros(geometry.units, np.uint32),
         zone=unit_zone,
-        type=np.full(blocks + 1, MOVABLE, np.int8),
-        stale=np.ones(blocks + 1, bool),
-        zone_free=np.array([free[z.start_pfn : z.end_pfn].sum() for z in geometry.zones], np.int64),
-        zone_ns=np.tile(np.array([start_ns, True, 0], np.int64), (len(geometry.zones), 1)),
+        type=np.full(max(geometry.frames >> geometry.pageblock_order, 1) + 1, NOT_TOLD, np.int8),
+        zone_free=np.zeros(zones, np.int64),
+        zone_ns=np.tile(np.array([start_ns, True, 0], np.int64), (zones, 1)),
         integrals=np.zeros((3, 2), np.int64),
         totals=totals,
-        shape=np.array([geometry.order, geometry.max_order, geometry.pageblock_order], np.int64),
+        shape=np.array([*orders, WIDEST, geometry.migratetypes, rules.by_pageblock], np.int64),
         bins_ns=bins_ns,
         series=np.zeros((3, len(bins_ns)), np.int64),
     )
+
+
+def widened(memory: Memory) -> Memory:
+    """The same, with 32 bits for the epoch of a frame's last exit: a unit had too many for 16."""
+    high = np.zeros(len(memory.last_exit), np.uint16)
+    high[memory.last_exit > WIDEST] = NEVER_USED >> 16
+    memory.shape[WIDEST_EPOCH] = NOT_SEEN - 1
+    memory.totals["too_narrow"] = 0
+    return memory._replace(last_exit_high=high)

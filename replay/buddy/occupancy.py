@@ -15,23 +15,41 @@ from typing import TYPE_CHECKING, Any
 import numba as nb
 import numpy as np
 
+from replay.buddy.bitmap import is_set
 from replay.buddy.corrections import correct
-from replay.buddy.memory import FREE, MANAGED, MEMORY, REPORTABLE, Memory, fitted, memory_at
-from replay.buddy.moves import enter, leave
-from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, Reduced
+from replay.buddy.memory import (
+    BY_PAGEBLOCK,
+    FREE,
+    MANAGED,
+    MEMORY,
+    REPORTABLE,
+    Memory,
+    fitted,
+    memory_at,
+    widened,
+)
+from replay.buddy.moves import claim, enter, leave, retype, turn_movable
+from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, RETURNED, Reduced
+from replay.buddy.runs import alike_until, plain_run
 from replay.buddy.steps import (
+    AUX,
     BAD,
     BOUNDS,
+    CLAIM,
     ENTER,
+    FALLBACK,
+    ISOLATE,
     MEANING,
     NOTHING,
     OP,
     ORDER,
     PFN,
+    PUT_BACK,
     TS,
     TYPE,
     UNKNOWN,
-    step_of,
+    detail_of,
+    event_arrays,
     zone_bounds,
 )
 from replay.exact import settle
@@ -42,6 +60,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from replay.buddy.rules import Rules
 
 MS = 1_000_000
 
@@ -86,6 +106,39 @@ def _advance_clock(m: Memory, now_ns: Int) -> None:
     t.now_ns = now_ns
 
 
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64, nb.uint64, nb.int64), inline=True)
+def _move(
+    m: Memory, out: Records, what: Int, first: Int, order: Int, migratetype: Int, aux: Int, zone: Int
+) -> None:
+    """One step of the buddy: what it does to types, then to frames."""
+    if what in (ENTER, PUT_BACK):
+        enter(m, out, first, order, migratetype, RETURNED if what == PUT_BACK else 0, zone)
+        return
+    rest = migratetype
+    if what in (FALLBACK, CLAIM):
+        rest = claim(m, out, first, aux, zone)
+    elif what == ISOLATE:
+        turn_movable(m, out, first, order, zone)
+        rest = -1
+    elif m.shape[BY_PAGEBLOCK] and migratetype >= 0:
+        retype(m, out, first, np.int64(1) << order, migratetype, zone)
+    if what != CLAIM:
+        leave(m, out, first, order, rest, zone)
+
+
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64, nb.int64), inline=True)
+def _may_run(m: Memory, first: Int, order: Int, ts_ns: Int) -> bool:
+    """Is it worth a try whether a run of plain steps begins here? `runs` has no use for others."""
+    return order == 0 and is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
+
+
+@compiled(nb.int64(MEMORY, nb.int64), inline=True)
+def _until(m: Memory, zone: Int) -> Int:
+    """The first instant at which a count or a bin of the series is due."""
+    t, until_ns = m.totals[0], m.zone_ns[zone, 2]
+    return min(until_ns, m.bins_ns[t.bin] + 1) if t.bin < len(m.bins_ns) else until_ns
+
+
 @compiled(
     nb.int64(
         MEMORY,
@@ -96,6 +149,7 @@ def _advance_clock(m: Memory, now_ns: Int) -> None:
         PFN,
         ORDER,
         TYPE,
+        AUX,
         MEANING,
         BOUNDS,
         nb.int64[:, ::1],
@@ -111,6 +165,7 @@ def _reduce(
     pfn: Words,
     order: Words,
     migratetype: Words,
+    aux: Words,
     meaning: Words,
     bounds: Words,
     last: Words,
@@ -122,10 +177,15 @@ def _reduce(
     t.counts = 0
     # The most one event can tell: every frame of a block of the maximum order on its own, twice.
     room = (np.int64(4) << m.shape[1]) + 8
-    i = start
-    while i < len(ts_ns) and t.events + room <= len(out) and t.counts + 2 * len(bounds) <= len(counts):
+    i = alike = start
+    while (
+        i < len(ts_ns)
+        and not t.too_narrow
+        and t.events + room <= len(out)
+        and t.counts + 2 * len(bounds) <= len(counts)
+    ):
         first, size_order = np.int64(pfn[i]), np.int64(order[i])
-        what, zone = step_of(op[i], first, size_order, meaning, bounds, last)
+        what, zone = detail_of(op[i], first, size_order, meaning, bounds, last)
         if ts_ns[i] < t.now_ns:
             t.clock_back += 1
         if what == UNKNOWN:
@@ -135,11 +195,16 @@ def _reduce(
         elif what != NOTHING:
             _advance_clock(m, max(ts_ns[i], t.now_ns))
             _will_change(m, counts, zone)
-            t.steps += 1
-            if what == ENTER:
-                enter(m, out, first, size_order, np.int64(migratetype[i]), zone)
-            else:
-                leave(m, out, first, size_order, zone)
+            if _may_run(m, first, size_order, ts_ns[i]) and last[zone, 0] == what:
+                if alike <= i:
+                    alike = alike_until(ts_ns, op, order, migratetype, i, _until(m, zone))
+                done = plain_run(m, ts_ns, pfn, i, alike, what, np.int64(migratetype[i]), bounds[zone], zone)
+                if done > i:
+                    last[zone, 1] = pfn[done - 1]
+                    i = done
+                    continue
+            t.steps += what != CLAIM
+            _move(m, out, what, first, size_order, np.int64(migratetype[i]), aux[i], zone)
         i += 1
     for zone in range(len(bounds)):
         _count(m, counts, zone)
@@ -173,18 +238,19 @@ class Occupancy:
         self,
         meaning: "NDArray[np.uint8]",
         geometry: Geometry,
+        rules: "Rules",
         state: "NDArray[np.uint8]",
         start_ns: int,
         bins_ns: "NDArray[np.int64]",
     ) -> None:
-        """`meaning`: see `ops`. `state`: `FrameState` per frame at `start_ns`, limbo already settled,
-        uint8.
+        """`meaning`: see `ops`; `rules`: of its kernel. `state`: `FrameState` per frame at `start_ns`,
+        limbo already settled, uint8.
         """
         self.geometry = geometry
         self._meaning = meaning
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
-        self._memory = memory_at(geometry, state, start_ns, bins_ns)
+        self._memory = memory_at(geometry, rules, state, start_ns, bins_ns)
         # One event may tell of every frame of a block of the maximum order, several times.
         self._out = np.empty(max(1 << 18, 8 << geometry.max_order), REDUCED_DTYPE)
         self._counts = np.empty(1 << 14, COUNT_DTYPE)
@@ -209,12 +275,11 @@ class Occupancy:
         return self._memory.zone_free.copy()
 
     def reduce(self, columns: "dict[str, NDArray[Any]]") -> "Iterator[Reduced]":
-        """Apply one batch (ts_ns, op, pfn, order, migratetype); yields what it comes to, in parts.
+        """Apply one batch (ts_ns, op, pfn, order, migratetype, aux); yields what it comes to, in parts.
 
         The arrays of a part are reused by the next one.
         """
-        ts_ns, op, pfn = columns["ts_ns"], columns["op"], columns["pfn"]
-        order, migratetype = columns["order"], columns["migratetype"]
+        ts_ns, (op, pfn, order, migratetype, aux) = columns["ts_ns"], event_arrays(columns)
         done = 0
         while done < len(ts_ns):
             done = _reduce(
@@ -226,12 +291,14 @@ class Occupancy:
                 pfn,
                 order,
                 migratetype,
+                aux,
                 self._meaning,
                 self._bounds,
                 self._last,
                 done,
             )
             yield self._told()
+            self._widen()
 
     def correct(self, state: "NDArray[np.uint8]", now_ns: int) -> "Iterator[Reduced]":
         """Bring the frames to what a snapshot says of them at `now_ns` (`corrections`); as `reduce`.
@@ -244,6 +311,12 @@ class Occupancy:
             while done < end:
                 done = _correct(self._memory, self._out, self._counts, state, zone, done, end, now_ns)
                 yield self._told()
+        self._widen()
+
+    def _widen(self) -> None:
+        """Make room for larger epochs, if one came near the most that there is room for."""
+        if self.totals["too_narrow"][0]:
+            self._memory = widened(self._memory)
 
     def _told(self) -> Reduced:
         """What the last call wrote."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # since their unit was last wholly free; frames are managed from now on; a pageblock's type is known;
 # units turn out to be wholly free, since nobody knows when.
 FREED, BROKEN, TOUCH, APPEAR, RETYPE, FOUND = 1, 2, 3, 4, 5, 6
+# How units enter (fpi_t of mm/page_alloc.c, bits): isolated blocks return unnoticed; new memory.
+RETURNED, NEW = 1, 2
 # In place of the epoch of a frame's last exit.
 NEVER_USED = 0xFFFFFFFF  # not managed yet when the trace began
 NOT_SEEN = 0xFFFFFFFE  # nothing is known of it yet: its first event or snapshot tells
@@ -22,11 +24,12 @@ REDUCED_DTYPE = np.dtype(
         ("ts_ns", np.int64),
         ("pfn", np.int64),
         ("size", np.int32),  # FREED, FOUND, BROKEN: order; TOUCH, APPEAR: frames
-        ("before", np.uint32),  # TOUCH: epoch of the frames' exit before this one
+        # TOUCH: epoch of the frames' exit before this one; RETYPE: how (`claims`)
+        ("before", np.uint32),
         ("kind", np.uint8),
-        ("migratetype", np.int8),
+        ("migratetype", np.int8),  # RETYPE: the new one; BROKEN: of the list the rest goes to, -1: stays
         ("zone", np.uint8),
-        ("pad", np.uint8),
+        ("fpi", np.uint8),  # FREED: how it enters, below
     ]
 )
 COUNT_DTYPE = np.dtype([("ts_ns", np.int64), ("free", np.int64), ("zone", np.int64)])

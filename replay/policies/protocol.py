@@ -1,6 +1,6 @@
 """What a policy is: parameters in, two compiled verbs out.
 
-A policy says what to report and when; the engine does it. `arrive` is called after each ordinary
+A policy says what to report and when; the engine does it. `arrive` is called after each
 insertion into the free lists, `wake` at the policy's deadline and again when its report is done.
 Both get the state, of which they use the lists (`State.area`) and `replay.isolation`, never the host,
 and the policy's own memory, whose first word is the deadline.
@@ -29,8 +29,9 @@ REPORT = 1  # give the slots to the device, then wake again when it is done
 INSTANT = 2  # arrive: report what just became free, at once and without isolating it; wake: all
 # that is wholly free. For bounds, which no kernel can do.
 
-# arrive(state, memory, now_ns, unit, order of the entry, order after merging) -> action
-ARRIVE = nb.int64(STATE, MEMORY, nb.int64, nb.int64, nb.int64, nb.int64)
+# arrive(state, memory, now_ns, unit, order of the entry, order after merging, quiet) -> action
+# quiet: an isolated block returns, of which the kernel notifies nobody (FPI_SKIP_REPORT_NOTIFY).
+ARRIVE = nb.int64(STATE, MEMORY, nb.int64, nb.int64, nb.int64, nb.int64, nb.boolean)
 # wake(state, memory, now_ns) -> action
 WAKE = nb.int64(STATE, MEMORY, nb.int64)
 

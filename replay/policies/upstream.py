@@ -81,9 +81,9 @@ def _timer(memory: Words, now_ns: Int) -> Int:
 
 
 @compiled(ARRIVE)
-def _arrive(_s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int) -> Int:
+def _arrive(_s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int, quiet: bool) -> Int:
     """__page_reporting_notify(): request a pass; only the first request starts the timer."""
-    if memory[_STATE] == _REQUESTED:
+    if quiet or memory[_STATE] == _REQUESTED:
         return SLEEP
     if memory[_STATE] == _IDLE:
         memory[DEADLINE] = _timer(memory, now_ns)

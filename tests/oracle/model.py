@@ -376,13 +376,13 @@ class FreeLists:
         heads[:] = heads[index:] + heads[:index]
         return index != 0
 
-    def free(self, zone: int, pfn: int, order: int) -> None:
+    def free(self, zone: int, pfn: int, order: int, *, to_tail: bool = False) -> None:
         """An ordinary free: from 6.10 on, pageblock by pageblock (split_large_buddy())."""
         piece = min(order, max(self.guest.pageblock_order, self.reporting_order))
         if not self.guest.by_pageblock:
             piece = order
         for start in range(pfn, pfn + (1 << order), 1 << piece):
-            self.insert(zone, start, piece, self.types.get(start), to_tail=False)
+            self.insert(zone, start, piece, self.types.get(start), to_tail=to_tail)
 
     def insert(self, zone: int, pfn: int, order: int, migratetype: int, *, to_tail: bool) -> None:
         """__free_one_page(): merge upwards, then place the merged block.
@@ -445,23 +445,28 @@ class FreeLists:
                 return head
         return None
 
-    def take(self, pfn: int, order: int) -> int:
+    def take(self, pfn: int, order: int, migratetype: int = -1) -> int:
         """Take [pfn, pfn + 2**order) out of the lists; returns how many frames were listed.
 
         From a bigger block by splitting; otherwise every listed block inside the range goes.
         """
         head = self.containing(pfn, order)
         if head is not None:
-            self._take_from(head, pfn, order)
+            self._take_from(head, pfn, order, migratetype)
             return 1 << order
         inside = [p for p in self.blocks if p in block_frames(pfn, order)]
         return sum(1 << self.remove(p).order for p in inside)
 
-    def _take_from(self, head: int, pfn: int, order: int) -> None:
-        """expand(): each half that is not wanted goes to the head of its list, unflagged."""
+    def _take_from(self, head: int, pfn: int, order: int, migratetype: int) -> None:
+        """expand(): each half that is not wanted goes to the head of a list, unflagged.
+
+        Of its own list, unless it is known which one the block left.
+        """
         block = self.remove(head)
+        if migratetype < 0:
+            migratetype = block.migratetype
         for piece, piece_order in split_toward(head, block.order, pfn, order):
-            self.add(block.zone, piece, piece_order, block.migratetype, tail=False)
+            self.add(block.zone, piece, piece_order, migratetype, tail=False)
 
 
 def split_toward(head: int, block_order: int, pfn: int, order: int) -> list[tuple[int, int]]:
@@ -956,7 +961,7 @@ class Replay:
                 block.exited |= {frame} & set(block_frames(block.pfn, block.order))
             if broken:
                 self._forget(unit)
-                self._take(unit, self.reporting_order)
+                self._take(unit, self.reporting_order, -1)
         else:
             if before != "used":
                 self.host.set(frame, BACKED)
@@ -980,7 +985,7 @@ class Replay:
         elif kind == "enter":
             self._apply_enter(zone, pfn, order, migratetype)
         else:
-            self._apply_exit(pfn, order)
+            self._apply_exit(pfn, order, migratetype)
         if zone is not None:
             self.free_history[zone].append((ts, len(self.frames.free[zone])))
         self.observe()
@@ -999,7 +1004,8 @@ class Replay:
         if migratetype >= 0:
             self._learn(pfn, order, migratetype)
         for piece, piece_order in self._step2(pfn, order, freed):
-            self._insert(zone, piece, piece_order)
+            new = "absent" in before.values() and "unknown" not in before.values()
+            self._insert(zone, piece, piece_order, new=new)
         self.on_units_freed(freed)
 
     def _learn(self, pfn: int, order: int, migratetype: int) -> None:
@@ -1026,14 +1032,23 @@ class Replay:
             return [(pfn, order)]
         return [(unit, self.reporting_order) for unit in units]
 
-    def _insert(self, zone: int, pfn: int, order: int) -> None:
-        """An ordinary free of a block of order >= R; it notifies after it (__free_one_page())."""
-        self.lists.free(zone, pfn, order)
+    def _insert(self, zone: int, pfn: int, order: int, *, new: bool = False) -> None:
+        """An ordinary free of a block of order >= R; it notifies after it (__free_one_page()).
+
+        Memory new to the guest goes where isolated blocks go (__free_pages_core(), FPI_TO_TAIL).
+        """
+        self.lists.free(zone, pfn, order, to_tail=new and self.put_back_to_tail())
         self.notify()
 
-    def _apply_exit(self, pfn: int, order: int) -> None:
-        """The block leaves the buddy: every frame of it counts as touched at once."""
+    def _apply_exit(self, pfn: int, order: int, migratetype: int) -> None:
+        """The block leaves the buddy: every frame of it counts as touched at once.
+
+        ``migratetype`` is that of the list it leaves, -1 when unknown: what is left of a split block
+        stays on that list, and from 6.10 on it is the type of the pageblocks.
+        """
         frames = block_frames(pfn, order)
+        if self.guest.by_pageblock and migratetype >= 0:
+            self._learn(pfn, order, migratetype)
         broken = [unit for unit in self.units_of(pfn, order) if unit in self.since]
         for unit in broken:
             self._note_missed(unit)
@@ -1047,7 +1062,7 @@ class Replay:
         for block in self.batch:
             block.exited |= set(frames) & set(block_frames(block.pfn, block.order))
         for piece, piece_order in self._step2(pfn, order, broken):
-            self._take(piece, piece_order)
+            self._take(piece, piece_order, migratetype)
 
     def _note_missed(self, unit: int) -> None:
         """A wholly free unit is about to break: missed unless told or in flight."""
@@ -1062,7 +1077,7 @@ class Replay:
             self.left_censored_bytes += missed_bytes
         self.missed.append((None if since is None else self.now - since, missed_bytes, unit))
 
-    def _take(self, pfn: int, order: int) -> None:
+    def _take(self, pfn: int, order: int, migratetype: int) -> None:
         """Take the range out of the lists and out of the blocks held isolated."""
         taken = 0
         for block in self.batch:
@@ -1070,7 +1085,7 @@ class Replay:
             if overlap and not block.collided:
                 taken += len(overlap)
                 self._collide(block, pfn, order)
-        taken += self.lists.take(pfn, order)
+        taken += self.lists.take(pfn, order, migratetype)
         if taken != 1 << order:
             raise AssertionError(f"took {taken} frames of {1 << order} at {pfn}")
 

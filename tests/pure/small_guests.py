@@ -158,7 +158,7 @@ def _events(
         pfn = place if wild == 0 else _fitting(state, zones, kind, place, order)
         if pfn is None:
             continue
-        events.append((now_ns, kind, pfn, order, migratetype if kind == "enter" else -1))
+        events.append((now_ns, kind, pfn, order, migratetype))
         if pfn % (1 << order) == 0 and _in_a_zone(zones, pfn, order):
             state |= dict.fromkeys(range(pfn, pfn + (1 << order)), "free" if kind == "enter" else "used")
     return events, now_ns + draw(st.sampled_from([0, 500_000, 50_000_000]))
@@ -216,6 +216,7 @@ def columns(events: list[model.Event]) -> dict[str, Any]:
         "pfn": np.array([e[2] for e in events], np.uint64),
         "order": np.array([e[3] for e in events], np.uint8),
         "migratetype": np.array([e[4] for e in events], np.int8),
+        "aux": np.zeros(len(events), np.uint64),
     }
 
 

@@ -9,10 +9,13 @@ import pyarrow as pa
 import pytest
 
 from replay.api import replay
+from replay.buddy.ops import meaning_of
 from replay.geometry import Geometry
 from replay.main import run
 from replay.output import TraceOutput
 from replay.slicing import slice_trace
+from replay.start import start_of
+from replay.stretches import event_columns, stretches
 from replay.validation import validate
 from tests.pure import small_traces, worlds
 from tests.pure.small_traces import FRAMES, GUEST, ZONES, manifest, snapshot
@@ -136,8 +139,9 @@ def test_blocks_start_in_the_order_of_the_lists_that_were_read_and_the_others_af
     # The block at 4096 loses a frame after the lists were read; 5120 is on no list.
     rows = [(0, 10, 1, 1, 6144), (0, 10, 1, 0, 7168), (0, 10, 1, 2, 4096)]
     path = listed(tmp_path / "a.trace", rows)
-    start = replay(open_trace(path), ["never"]).start
-    blocks = [b for b in start.blocks(Geometry.of(GUEST, ZONES), "cold") if b.order == 10]
+    trace, geometry = open_trace(path), Geometry.of(GUEST, ZONES)
+    start = start_of(trace, geometry, stretches(trace, event_columns(trace), geometry, meaning_of(trace)))
+    blocks = [b for b in start.blocks(geometry, "cold") if b.order == 10]
     assert [(block.unit << 9, block.migratetype) for block in blocks] == [(7168, 1), (6144, 1), (5120, -1)]
     assert (
         json.loads(told(capsys, "replay", path, "--policy", "never", "--json"))["trace"]["lists"]

@@ -1,0 +1,171 @@
+"""Events per second of step 1 (which units are wholly free, and when), from memory, on one core.
+
+Usage: python -m benchmarks.buddy [ROUNDS]. Beside it, in the same rounds: the plain-Python model of
+the tests, and a DuckDB query for the running sum of free frames per unit, which is the least that
+step 1 has to know. Neither tells first exits, types, integrals or series, as step 1 does.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.__main__ import TRACE, seconds
+from replay.buddy.occupancy import Occupancy
+from replay.buddy.ops import Meaning, meaning_of
+from replay.buddy.rules import rules_of
+from replay.engine import bins
+from replay.geometry import Geometry
+from replay.start import Start, start_of
+from replay.stretches import event_columns, stretches
+from tests.oracle import model
+from tracer import FrameState, Trace, open_trace
+
+Columns = dict[str, NDArray[Any]]
+FEW = 20_000  # for plain Python
+MANY = 5_000_000  # for DuckDB
+LOOPS = 12
+SUMS = """
+    SELECT count(*) FROM (
+        SELECT sum(frames) OVER (PARTITION BY unit ORDER BY nr ROWS UNBOUNDED PRECEDING) AS free FROM steps
+    ) WHERE free = 512
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Events in memory, and where they start."""
+
+    name: str
+    trace: Trace
+    geometry: Geometry
+    start: Start
+    batches: list[Columns]
+
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return sum(len(batch["ts_ns"]) for batch in self.batches)
+
+    def occupancy(self) -> float:
+        """Seconds that step 1 takes."""
+        span_ns = self.start.now_ns, int(self.batches[-1]["ts_ns"][-1])
+        guest = self.trace.manifest.guest
+        begin = (self.geometry, rules_of(guest), self.start.state, self.start.now_ns, bins(*span_ns))
+        step = Occupancy(meaning_of(self.trace), *begin)
+        return seconds(lambda: [len(part.events) for batch in self.batches for part in step.reduce(batch)])
+
+    def first(self, count: int) -> Columns:
+        """The first so many events."""
+        return {name: values[:count] for name, values in self.batches[0].items()}
+
+
+def shipped() -> Load:
+    """The trace that comes with the sources."""
+    trace = open_trace(TRACE)
+    geometry = Geometry.of(trace.manifest.guest, trace.zones)
+    events = stretches(trace, event_columns(trace), geometry, meaning_of(trace))
+    start = start_of(trace, geometry, events)
+    batches = [each for each in events if isinstance(each, dict)]
+    return Load("shipped trace", trace, geometry, start, batches)
+
+
+def signs(load: Load, batch: Columns) -> NDArray[np.int64]:
+    """Frames that each event adds to the buddy."""
+    what = meaning_of(load.trace)[batch["op"], batch["order"]]
+    sign = np.select([what == Meaning.ENTER, what == Meaning.EXIT], [1, -1], 0)
+    return sign.astype(np.int64) << batch["order"].astype(np.int64)
+
+
+def looped(load: Load) -> Load:
+    """Its steps of single frames, then undone from the last to the first, and so on."""
+    meaning = meaning_of(load.trace)[:, 0]
+    undo = np.arange(256, dtype=np.uint8)
+    exits, enters = (int(np.flatnonzero(meaning == kind)[0]) for kind in (Meaning.EXIT, Meaning.ENTER))
+    undo[meaning == Meaning.ENTER], undo[meaning == Meaning.EXIT] = exits, enters
+    one = {name: np.concatenate([batch[name] for batch in load.batches]) for name in load.batches[0]}
+    one = {name: values[one["order"] == 0] for name, values in one.items()}
+    back = {name: values[::-1].copy() for name, values in one.items()}
+    back["op"], width_ns = undo[back["op"]], int(one["ts_ns"][-1]) - load.start.now_ns
+    back["ts_ns"] = 2 * int(one["ts_ns"][-1]) - back["ts_ns"]
+    loops = [
+        part | {"ts_ns": part["ts_ns"] + 2 * width_ns * loop}
+        for loop in range(LOOPS // 2)
+        for part in (one, back)
+    ]
+    return Load(f"{LOOPS} times, to and fro", load.trace, load.geometry, load.start, loops)
+
+
+def oracle(load: Load) -> float:
+    """Seconds that the plain-Python model takes for the first `FEW` events."""
+    guest = load.trace.manifest.guest
+    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in load.trace.zones]
+    frames = model.FrameModel(model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz), {})
+    few = load.first(FEW)
+    rows = list(zip(signs(load, few).tolist(), few["pfn"].tolist(), few["order"].tolist(), strict=True))
+
+    def run() -> None:
+        for sign, pfn, order in rows:
+            if sign:
+                (frames.enter if sign > 0 else frames.exit)(pfn, order)
+
+    return seconds(run)
+
+
+def window(load: Load) -> Callable[[], float]:
+    """Time the query for the running sums, on one thread, over the first `MANY` of the events."""
+    base = np.bincount(
+        np.flatnonzero(load.start.state == FrameState.BUDDY) >> load.geometry.order,
+        minlength=load.geometry.units,
+    )
+    pfn = np.concatenate([batch["pfn"] for batch in load.batches])[:MANY]
+    units = pfn >> np.uint64(load.geometry.order)
+    frames = np.concatenate([signs(load, batch) for batch in load.batches])[:MANY]
+    steps = pa.table(  # the start counts as each unit's first step
+        {
+            "nr": np.concatenate([np.zeros(len(base), np.int64), np.arange(1, len(units) + 1)]),
+            "unit": np.concatenate([np.arange(len(base)), units.astype(np.int64)]),
+            "frames": np.concatenate([base, frames]),
+        }
+    )
+    database = duckdb.connect()
+    database.execute("SET threads = 1")
+    database.register("arrow", steps)
+    database.execute("CREATE TABLE steps AS SELECT * FROM arrow")
+    return lambda: seconds(lambda: database.execute(SUMS).fetchall())
+
+
+def row(load: Load, peer: str, theirs: Callable[[], float], events: int, rounds: int) -> None:
+    """Ours and the peer in turn: millions of events per second, the best and the median of each."""
+    load.occupancy(), theirs()
+    pairs = [(load.events / load.occupancy() / 1e6, events / theirs() / 1e6) for _ in range(rounds)]
+    ratios = sorted(a / b for a, b in pairs)
+    mine, other = zip(*pairs, strict=True)
+    print(
+        f"| {load.name}, {load.events:,} events | {max(mine):.0f} ({median(mine):.0f}) | {peer} "
+        f"| {max(other):.3g} ({median(other):.3g}) "
+        f"| {median(ratios):.0f} ({ratios[0]:.0f}-{ratios[-1]:.0f}) |",
+        flush=True,
+    )
+
+
+def main(rounds: int) -> None:
+    """A row for each load and peer."""
+    print("| occupancy step | M events/s, best (median) | beside | M events/s | ratio (spread) |")
+    print("| --- | --- | --- | --- | --- |")
+    small = shipped()
+    for load in (small, looped(small)):
+        row(load, f"plain Python, {FEW:,} of them", partial(oracle, load), FEW, rounds)
+        few = min(MANY, load.events)
+        row(load, f"DuckDB window, {few:,} of them", window(load), few, rounds)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
