@@ -117,8 +117,8 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Compare the model at the end of a trace with what the kernel said then."""
-    from replay.tables import verdict_table
     from replay.validation import validate as compare
+    from replay.verdict_table import verdict_table
 
     if max_wrong is not None and not 0 <= max_wrong <= 1:
         raise Fault(f"--max-wrong {max_wrong} is not possible", "it is a share", "from 0 to 1, like 0.005")

@@ -12,7 +12,6 @@ from tracer.units import human_duration
 if TYPE_CHECKING:
     from replay.api import Replay
     from replay.engine import Options
-    from replay.validation import Verdict
 
 WIDTH = 80
 
@@ -24,12 +23,14 @@ missed: in use again before it was reported   refault: reclaimed, used again
 redund.: reported although the host lacked it already"""
 
 
-def _console() -> Console:
+def new_console() -> Console:
+    """stdout; 80 columns where it is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A table without lines: the first column is text, the others numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
@@ -38,7 +39,7 @@ def _table(*columns: str) -> Table:
 
 def replay_table(done: "Replay", options: "Options") -> None:
     """One row a policy: how soon, how much, at what cost; then how right the trace is."""
-    console = _console()
+    console = new_console()
     first_ns, last_ns = done.trace.span_ns
     guest = done.trace.manifest.guest
     console.print(
@@ -48,7 +49,9 @@ def replay_table(done: "Replay", options: "Options") -> None:
     )
     for line in done.limits:
         console.print(f"note: {plain(line)}", style="dim", markup=False)
-    table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
+    table = new_table(
+        "policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls"
+    )
     labels = _labels([result.policy for result in done.results])
     for label, result in zip(labels, done.results, strict=True):
         table.add_row(label, *_row(result.summary))
@@ -115,7 +118,7 @@ def _trust(fidelity: dict[str, int | None]) -> list[str]:
 
 def policy_table(policies: list[Policy]) -> None:
     """Each policy with its parameters, needs and source."""
-    console = _console()
+    console = new_console()
     for policy in policies:
         console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
         for parameter in policy.parameters:
@@ -129,60 +132,3 @@ def _default(parameter: Parameter) -> str:
     if parameter.default is None:
         return "(pageblock order)"
     return _value(parameter.written(parameter.default))
-
-
-def verdict_table(verdict: "Verdict") -> None:
-    """Frames and free blocks, model against kernel."""
-    console = _console()
-    f = verdict.fidelity
-    impossible = f["exit_of_used"] + f["entry_of_free"]
-    path, name = plain(str(verdict.trace.path)), plain(verdict.snapshot.name)
-    console.print(f"{path}: the model against the {name} snapshot")
-    table = _table("", "count", "share")
-    table.add_row("steps", f"{f['steps']:,}", "")
-    table.add_row("impossible: exit of a used frame", f"{f['exit_of_used']:,}", "")
-    table.add_row("impossible: entry of a free frame", f"{f['entry_of_free']:,}", "")
-    table.add_row("impossible steps", f"{impossible:,}", f"{verdict.impossible_share:.4%} of steps")
-    table.add_row("events lost while recording", f"{f['lost_events']:,}", "")
-    table.add_row("frames compared", f"{f['frames_checked']:,}", "")
-    table.add_row("frames that changed", f"{f['frames_changed']:,}", "")
-    table.add_row("frames wrong", f"{f['frames_wrong']:,}", f"{verdict.wrong_share:.4%} of changed")
-    table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
-    table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
-    console.print(table)
-    if len(verdict.comparisons) > 1:
-        console.print(_snapshots(verdict))
-    if verdict.orders:
-        console.print(_free_blocks(verdict))
-    for warning in verdict.warnings:
-        console.print(f"note: {plain(warning)}", style="dim", markup=False)
-
-
-def _snapshots(verdict: "Verdict") -> Table:
-    """A row for each snapshot; the model starts anew from the one before it."""
-    table = _table("snapshot", "at", "steps", "impossible", "changed", "wrong", "share", "limbo", "orders")
-    first_ns = verdict.trace.span_ns[0]
-    for found in verdict.comparisons:
-        counts = found.counts
-        table.add_row(
-            plain(found.snapshot.name),
-            human_duration((found.snapshot.end_ns - first_ns) / 1e9),
-            f"{counts['steps']:,}",
-            f"{counts['exit_of_used'] + counts['entry_of_free']:,}",
-            f"{counts['frames_changed']:,}",
-            f"{counts['frames_wrong']:,}",
-            f"{found.wrong_share:.3%}",
-            f"{counts['frames_limbo']:,}",
-            f"{counts['orders_wrong']}",
-        )
-    return table
-
-
-def _free_blocks(verdict: "Verdict") -> Table:
-    """Free blocks by order of each zone, the model's above the kernel's."""
-    table = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
-    for zone in verdict.orders:
-        name = f"{zone.node}/{plain(zone.zone)}"
-        table.add_row(f"{name} model", *map(str, zone.model))
-        table.add_row(f"{name} kernel", *map(str, zone.kernel))
-    return table
