@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from replay.counting import SAMPLE, Counted
 from tracer import Trace
 
-# What is behind a divergence, the first that holds.
+# What is behind a divergence: the first that holds of what happened since the reading before.
 CAUSES = {
     "loss": "events were lost",
     "limbo": "the guest's own reporting, or another isolation, holds large blocks for a moment",
@@ -23,13 +24,13 @@ JUDGED_STEPS = 100
 
 @dataclass(frozen=True)
 class Divergence:
-    """A stretch of samples in a row at which a zone's counts were wrong.
+    """Samples in a row at which a zone's counts were wrong by the same blocks.
 
     Attributes:
-        right_ns: the last sample that was right before, or where the model began.
-        from_ns: the first that was wrong. until_ns: the first that was right again, None: none was.
+        right_ns: the last reading before it, or where the model began.
+        from_ns: the first that was wrong. until_ns: the first after it, None: there is none.
         samples: how many were wrong.
-        difference: blocks by order that the model had too many (below zero: too few) at the first.
+        difference: blocks by order that the model had too many (below zero: too few).
     """
 
     zone: int
@@ -72,34 +73,31 @@ class Drift:
         return sorted(found, key=lambda each: each.from_ns)
 
     def _of_zone(self, zone: int) -> Iterable[Divergence]:
-        right_ns, wrong = self.begin_ns, list[Counted]()
-        for each in [each for each in self.counted if each.zone == zone]:
-            if each.wrong:
-                wrong.append(each)
+        """A divergence for each change of what is wrong."""
+        readings = [each for each in self.counted if each.zone == zone]
+        runs = [list(run) for _, run in groupby(readings, key=lambda each: tuple(each.difference))]
+        before = [None, *(run[-1] for run in runs)]
+        after = [*(run[0].reading.begin_ns for run in runs[1:]), None]
+        for run, last, until_ns in zip(runs, before, after, strict=False):
+            if not run[0].wrong:
                 continue
-            if wrong:
-                yield self._divergence(right_ns, wrong, each.reading.begin_ns)
-            right_ns, wrong = each.reading.end_ns, []
-        if wrong:
-            yield self._divergence(right_ns, wrong, None)
+            yield Divergence(
+                zone=zone,
+                right_ns=last.reading.end_ns if last else self.begin_ns,
+                from_ns=run[0].reading.begin_ns,
+                until_ns=until_ns,
+                samples=len(run),
+                cause=self._cause(last, run[0]),
+                difference=run[0].difference.tolist(),
+            )
 
-    def _divergence(self, right_ns: int, wrong: list[Counted], until_ns: int | None) -> Divergence:
-        first = wrong[0]
-        return Divergence(
-            zone=first.zone,
-            right_ns=right_ns,
-            from_ns=first.reading.begin_ns,
-            until_ns=until_ns,
-            samples=len(wrong),
-            cause=self._cause(right_ns, first),
-            difference=first.difference.tolist(),
-        )
-
-    def _cause(self, right_ns: int, first: Counted) -> str:
+    def _cause(self, last: Counted | None, first: Counted) -> str:
+        """What is behind the change from one reading of a zone to the next."""
+        since_ns = last.reading.end_ns if last else self.begin_ns
         for loss in self.trace.losses:
-            if loss.events and loss.end_ns >= right_ns and loss.begin_ns <= first.reading.end_ns:
+            if loss.events and loss.end_ns >= since_ns and loss.begin_ns <= first.reading.end_ns:
                 return "loss"
-        if _held(first, self._reporting_order):
+        if _held(first, last, self._reporting_order):
             return "limbo"
         if first.isolations:
             return "isolation"
@@ -111,11 +109,12 @@ class Drift:
         return guest.pageblock_order if order is None else min(order, guest.pageblock_order)
 
 
-def _held(counted: Counted, order: int) -> bool:
-    """Do the kernel's lists lack whole blocks of at least this order, and nothing else?"""
+def _held(counted: Counted, last: Counted | None, order: int) -> bool:
+    """Do the kernel's lists lack whole blocks of at least this order, and is nothing else new?"""
     difference = counted.difference
-    frames = int((difference << np.arange(len(difference))).sum())
-    return not difference[:order].any() and frames > 0
+    news = difference - last.difference if last else difference
+    frames = int((difference[order:] << np.arange(order, len(difference))).sum())
+    return not news[:order].any() and frames > 0
 
 
 def to_json(drift: Drift, first_ns: int, zones: list[str]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _drift(verdict: Verdict) -> Iterator[str]:
         yield f"  {plain(verdict.zones[zone]):<10} {strip}"
     yield (
         f"  a mark is {human_duration(width / 1e9)}: {RIGHT} right, {WRONG} wrong, "
-        f"{QUIET} fewer than {JUDGED_STEPS} events since the sample before"
+        f"{QUIET} under {JUDGED_STEPS} events"
     )
 
 
@@ -127,7 +127,7 @@ def _mark(samples: list[Counted]) -> str:
 
 
 def _divergences(verdict: Verdict, found: list[Divergence]) -> Table:
-    table = new_table("zone wrong", "from", "until", "samples", "because of", "orders: model - kernel")
+    table = new_table("wrong in", "from", "until", "samples", "because of", "orders: model - kernel")
     first_ns = verdict.trace.span_ns[0]
     for each in found:
         orders = ", ".join(f"{order}:{count:+}" for order, count in enumerate(each.difference) if count)
