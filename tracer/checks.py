@@ -8,6 +8,7 @@ from tracer.format import (
     MAX_ORDER_LIMIT,
     MAX_ZONES,
     PFN_BITS,
+    Guest,
     Manifest,
     Probe,
     Segment,
@@ -38,6 +39,7 @@ def check_values(manifest: Manifest) -> None:
     for index, shot in enumerate(manifest.snapshots):
         where = f"{MANIFEST}.snapshots[{index}]"
         _check(where, _of_snapshot(shot, manifest.guest.max_order + 1))
+        _check(where, _of_page_types(shot, manifest.guest))
         if shot.name in names[:index]:
             raise damaged(f"{where}.name", f"there are two snapshots {shot.name}")
 
@@ -116,6 +118,25 @@ def _of_snapshot(shot: Snapshot, orders: int) -> Iterator[Limit]:
             yield f"{where}.blocks[{order}]", blocks, 0, MOST_COUNT
         yield _instant(f"{where}.read_begin_ns", info.read_begin_ns)
         yield _ends(f"{where}.read_end_ns", info.read_begin_ns, info.read_end_ns)
+
+
+def _of_page_types(shot: Snapshot, guest: Guest) -> Iterator[Limit]:
+    kinds, orders = len(guest.migratetypes), guest.max_order + 1
+    for index, types in enumerate(shot.page_types):
+        where = f"page_types[{index}]"
+        yield f"{where}.free_blocks, their number", len(types.free_blocks), kinds, kinds
+        yield f"{where}.pageblocks, their number", len(types.pageblocks), kinds, kinds
+        for kind, (blocks, count) in enumerate(zip(types.free_blocks, types.pageblocks, strict=False)):
+            yield f"{where}.free_blocks[{kind}], their number", len(blocks), orders, orders
+            for order, free in enumerate(blocks):
+                yield f"{where}.free_blocks[{kind}][{order}]", free, 0, MOST_COUNT
+            yield f"{where}.pageblocks[{kind}]", count, 0, MOST_COUNT
+        for place, cut in enumerate(types.cut_off):
+            yield f"{where}.cut_off[{place}], its length", len(cut), 2, 2
+            yield f"{where}.cut_off[{place}][0]", cut[0] if cut else 0, 0, kinds - 1
+            yield f"{where}.cut_off[{place}][1]", cut[-1] if cut else 0, 0, orders - 1
+        yield _instant(f"{where}.read_begin_ns", types.read_begin_ns)
+        yield _ends(f"{where}.read_end_ns", types.read_begin_ns, types.read_end_ns)
 
 
 def _of_probes(probes: list[Probe]) -> Iterator[Limit]:

@@ -3,16 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from tracer.faults import Fault
-from tracer.format import COUNTER_COLUMNS, Filters, Guest, Probe, Snapshot
+from tracer.format import COUNTER_COLUMNS, Filters, Guest, PageTypes, Probe, Snapshot
 from tracer.guest import snapshot
 from tracer.guest.files import GuestFiles
 from tracer.guest.lists import FreeLists, NoLists
+from tracer.guest.pagetypes import read_page_types
 from tracer.guest.samples import Sampler
 from tracer.parquet import arrow_schema
 from tracer.recording import priority
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tracer.writer import TraceWriter
 
 SAMPLE_INTERVAL_S = 1.0
+TYPED = ("start", "end")  # snapshots beside which pagetypeinfo is read
 _SCHEMA = arrow_schema(COUNTER_COLUMNS)
 _FIELDS = ("hits", "ring_full", "filtered")
 
@@ -71,6 +74,7 @@ class Observer:
         """`counters()`: counted so far, shape (probes, CPUs, 3). `lists`: where they can be read."""
         self.snapshots: list[Snapshot] = []
         self._unlisted: list[str] = []
+        self._untyped: list[str] = []
         self._files, self._counters, self._lists = files, counters, lists
         self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
         self._lock = threading.Lock()
@@ -99,6 +103,7 @@ class Observer:
             "samples": (self._sampler.failures, self._sampler.first_failure),
             "snapshots": (len(self._unread), self._unread[0] if self._unread else None),
             "orders of the free lists": (len(self._unlisted), self._unlisted[0] if self._unlisted else None),
+            "snapshots' page types": (len(self._untyped), self._untyped[0] if self._untyped else None),
         }
         return [
             f"{count} {what} could not be read, the first because: {first}"
@@ -129,7 +134,8 @@ class Observer:
         def take() -> None:
             priority.lower()
             try:
-                taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters)
+                types = partial(self._page_types, name, guest)
+                taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters, types)
                 taken, lists = self._with_lists(taken, guest, filters)
                 writer.write_frames(name, runs)
                 if lists is not None:
@@ -141,6 +147,18 @@ class Observer:
 
         self._busy = threading.Thread(target=take, name="pagetide-snapshot", daemon=True)
         self._busy.start()
+
+    def _page_types(self, name: str, guest: Guest) -> list[PageTypes]:
+        """Free blocks and pageblocks by migratetype, at the first and the last snapshot only: that read
+        holds the zones' locks while it walks their lists. Nothing where it cannot be read, and a note.
+        """
+        if name not in TYPED:
+            return []
+        try:
+            return read_page_types(self._files, guest.migratetypes)
+        except Fault as fault:
+            self._untyped.append(f"{name}: {fault.what}: {fault.how}")
+            return []
 
     def _with_lists(
         self, taken: Snapshot, guest: Guest, filters: Filters | None
