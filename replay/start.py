@@ -172,7 +172,8 @@ def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray
     listed = np.empty(rows.num_rows, LISTED)
     for key in LISTED.names or ():
         listed[key] = rows[key].to_numpy()
-    places = [trace.zones.index(zone) if zone in trace.zones else -1 for zone in shot.zones]
+    index = {(zone.node, zone.name): k for k, zone in enumerate(trace.zones)}
+    places = [index.get((zone.node, zone.name), -1) for zone in shot.zones]
     listed["zone"] = np.array([*places, -1])[np.minimum(listed["zone"], len(places))]
     bad = (listed["migratetype"] < 0) | (listed["pfn"] + (1 << np.minimum(listed["order"], 62)) > len(seen))
     if bad.any() or len(np.unique(listed["pfn"])) < len(listed):

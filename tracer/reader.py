@@ -36,6 +36,7 @@ from tracer.format import (
 )
 from tracer.output import is_being_recorded
 from tracer.parquet import arrow_schema, arrow_type, checksum
+from tracer.zones import over_time
 
 if TYPE_CHECKING:
     import polars as pl
@@ -210,8 +211,11 @@ class Trace:
 
     @property
     def zones(self) -> list[Zone]:
-        """The zones: of the start snapshot when there is one."""
-        return self.start.zones if self.start else self.manifest.zones
+        """The zones as the trace begins: of the start snapshot when there is one. Their spans cover
+        what later snapshots say of them, too, and zones that only those have follow (`over_time`).
+        """
+        first = self.start.zones if self.start else self.manifest.zones
+        return over_time(first, [shot.zones for shot in self.manifest.snapshots])
 
     @property
     def rows(self) -> int:

@@ -82,6 +82,7 @@ class Guest:
 def guest(monkeypatch) -> Guest:
     made = Guest()
     monkeypatch.setattr("tracer.guest.samples.take", made.take)
+    monkeypatch.setattr("tracer.guest.samples.appeared", lambda *_: [])
     monkeypatch.setattr(module, "SAMPLE_INTERVAL_S", 0.02)
     return made
 

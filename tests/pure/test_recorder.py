@@ -97,6 +97,7 @@ def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "read_zones", lambda _files: small_traces.ZONES)
     monkeypatch.setattr("tracer.guest.snapshot.take", taken)
     monkeypatch.setattr("tracer.guest.samples.take", sampled)
+    monkeypatch.setattr("tracer.guest.samples.appeared", lambda *_: [])
     monkeypatch.setattr(Probes, "alive", [])
     # This process goes on after the recording: it must keep its privileges and its priority.
     monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: None)

@@ -70,13 +70,15 @@ class Observer:
         counters: Callable[[], "NDArray[np.int64]"],
         probes: list[Probe],
         lists: FreeLists | None = None,
+        filters: Filters | None = None,
     ) -> None:
         """`counters()`: counted so far, shape (probes, CPUs, 3). `lists`: where they can be read."""
         self.snapshots: list[Snapshot] = []
         self._unlisted: list[str] = []
         self._untyped: list[str] = []
         self._files, self._counters, self._lists = files, counters, lists
-        self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
+        self._sampler = Sampler(files, zones, filters.zones if filters else None)
+        self._log = CounterLog(probes)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="pagetide-samples", daemon=True)
@@ -95,6 +97,11 @@ class Observer:
         self._thread.join()
         if self._busy is not None:
             self._busy.join()
+
+    @property
+    def zones(self) -> "list[Zone]":
+        """The zones that samples name by their index: the ones given, and what appeared since."""
+        return self._sampler.zones
 
     @property
     def notes(self) -> list[str]:
