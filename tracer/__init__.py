@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
+    from tracer.zones import overlaps
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "human_bytes",
     "open_trace",
     "output_fault",
+    "overlaps",
     "plain",
     "put_in_place",
     "remove_tree",
@@ -79,6 +81,7 @@ _HOMES = {
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
+    "overlaps": "zones",
     "plain": "terminal",
     "put_in_place": "output",
     "remove_tree": "output",
