@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
-    from tracer.zones import overlaps
+    from tracer.zones import over_time, overlaps
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "human_bytes",
     "open_trace",
     "output_fault",
+    "over_time",
     "overlaps",
     "plain",
     "put_in_place",
@@ -81,6 +82,7 @@ _HOMES = {
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
+    "over_time": "zones",
     "overlaps": "zones",
     "plain": "terminal",
     "put_in_place": "output",

@@ -212,10 +212,11 @@ class Trace:
     @property
     def zones(self) -> list[Zone]:
         """The zones as the trace begins: of the start snapshot when there is one. Their spans cover
-        what later snapshots say of them, too, and zones that only those have follow (`over_time`).
+        what the manifest and later snapshots say of them, too, and zones that only those have follow
+        (`over_time`).
         """
         first = self.start.zones if self.start else self.manifest.zones
-        return over_time(first, [shot.zones for shot in self.manifest.snapshots])
+        return over_time(first, [self.manifest.zones, *(shot.zones for shot in self.manifest.snapshots)])
 
     @property
     def rows(self) -> int:

@@ -7,6 +7,7 @@ import pytest
 from replay import replay, validate
 from replay.geometry import Geometry, disjoint
 from replay.invariants import violations
+from replay.slicing import slice_trace
 from tests.pure.odd_guests import Plain, Shape, write, zone
 from tracer import Fault, Trace, open_trace
 
@@ -104,6 +105,24 @@ def test_memory_that_nobody_used_yet_is_no_sample(tmp_path) -> None:
         reclaimed = result.summary["reclaimed"]
         assert reclaimed["end_bytes"] == reclaimed["start_bytes"]
     assert plain.fresh.sum() == 2048
+
+
+@pytest.mark.parametrize("name", ["memory added below and above", "a zone's first memory"])
+@pytest.mark.parametrize("span_s", [(0, 15), (6, 15), (12, 15)])
+def test_a_slice_knows_the_zones_that_only_the_end_of_the_whole_tells(tmp_path, name, span_s) -> None:
+    """Memory is added at 10 s, and the slice ends before the end snapshot."""
+    write(tmp_path / "a.trace", SHAPES[name], 1)
+    after_ns, until_ns = (int(second * 1e9) for second in span_s)
+    part = slice_trace(open_trace(tmp_path / "a.trace"), tmp_path / "b.trace", after_ns, until_ns)
+    assert part.manifest.snapshot("end") is None
+    done = replay(part, ["oracle"])
+    assert done.fidelity["steps"] == part.rows
+    assert [done.fidelity[count] for count in ("outside", "exit_of_used", "entry_of_free")] == [0, 0, 0]
+    managed = done.results[0].timeline["managed_bytes"] // 4096
+    first, last = (sum(z.managed for z in zones) for zones in (SHAPES[name].zones, SHAPES[name].last_zones))
+    holes = sum(end - begin for begin, end in SHAPES[name].holes)
+    assert managed[-1] == last - holes
+    assert managed[0] == (first if after_ns < 10e9 else last - holes)
 
 
 # Zones that share frames

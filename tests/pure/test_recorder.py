@@ -1,6 +1,7 @@
 """A whole recording with probes and a guest made up: what is kept when something goes wrong."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import re
@@ -136,6 +137,17 @@ def test_a_recording_keeps_every_event_and_both_snapshots(tmp_path):
     assert [shot.name for shot in trace.manifest.snapshots] == ["start", "end"]
     assert len(trace.segments) > 2
     assert Probes.alive == []
+
+
+def test_a_zone_that_gets_its_first_memory_is_in_the_manifest_and_in_the_samples(tmp_path, monkeypatch):
+    new = dataclasses.replace(small_traces.ZONES[0], name="Movable", start_pfn=1 << 20)
+    monkeypatch.setattr(
+        "tracer.guest.samples.appeared", lambda _files, zones, _names: [new][len(zones) - 1 :]
+    )
+    assert record(tmp_path / "a.trace").zones == [*small_traces.ZONES, new]
+    trace = open_trace(tmp_path / "a.trace")
+    assert set(trace.samples["zone"].to_pylist()) == {0, 1}
+    assert [zone.end_pfn for zone in trace.zones] == [small_traces.FRAMES, new.end_pfn]
 
 
 def test_lost_events_make_the_exit_code_3_unless_allowed(tmp_path, monkeypatch, capsys):
