@@ -196,4 +196,7 @@ def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray
     listed = np.empty(rows.num_rows, LISTED)
     for key in LISTED.names or ():
         listed[key] = rows[key].to_numpy()
+    index = {(zone.node, zone.name): k for k, zone in enumerate(trace.zones)}
+    places = [index.get((zone.node, zone.name), -1) for zone in shot.zones]
+    listed["zone"] = np.array([*places, -1])[np.minimum(listed["zone"], len(places))]
     return listed[untouched(seen, listed["pfn"], listed["order"])]
