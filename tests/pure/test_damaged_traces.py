@@ -182,7 +182,7 @@ TOLD: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         manifest(lambda data: data["snapshots"].pop(0)), "the trace begins with resync-1", ALL,
     ),
     "a zone that shrinks": (
-        manifest(lambda data: data["snapshots"][2]["zones"][0].update(spanned=FRAMES // 2, managed=1, present=1)),
+        manifest(lambda data: data["snapshots"][2]["zones"][0].update(spanned=4096, managed=1, present=1)),
         "snapshot end: zone 0/Normal is gone or smaller than in start", ALL,
     ),
     "buddyinfo of no zone": (
