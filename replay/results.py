@@ -197,6 +197,28 @@ class Result:
             }
         )
 
+    def chart(self, of: str = "composition") -> Any:  # noqa: ANN401 - Altair's, which may be missing
+        """An Altair chart of `composition` or `fragmentation` over time; `.save` writes PNG or SVG.
+
+        Raises:
+            Fault: when the extra `report` is not installed, or the replay kept no fragmentation.
+        """
+        from replay.report import drawing
+
+        charts = drawing()
+        return {"composition": charts.composition, "fragmentation": charts.fragmentation}[of](self)
+
+    @property
+    def mean_bytes(self) -> dict[str, float | None]:
+        """Bytes of each part of managed memory (`composition.PARTS`), on average over the replay; None
+        where that is not known, or no time passed.
+        """
+        seconds, page = self._seconds, self._page
+        return {
+            part: None if frame_ns is None or not seconds else frame_ns * page / SECOND_NS / seconds
+            for part, frame_ns in self.run.composition.frame_ns.items()
+        }
+
     @property
     def _meters(self) -> "NDArray[np.void]":
         return self.run.schedule.state.meters[0]
