@@ -48,29 +48,35 @@ _LEVELS = {
 @dataclass(frozen=True)
 class Sampled:
     """Frames of the page cache and of the per-CPU lists at each bin, int64: of the last sample that
-    was read by then; before the first one, of that.
+    was read by then; before the first one, of that. None: not known.
     """
 
-    page_cache: "NDArray[np.int64]"
-    on_pcp: "NDArray[np.int64]"
+    page_cache: "NDArray[np.int64] | None" = None
+    on_pcp: "NDArray[np.int64] | None" = None
 
     @classmethod
-    def of(cls, trace: Trace, bins_ns: "NDArray[np.int64]") -> "Sampled | None":
-        """None where the trace has no samples, or free memory includes per-CPU lists.
+    def of(cls, trace: Trace, bins_ns: "NDArray[np.int64]") -> "Sampled":
+        """Nothing is known where the trace has no samples, where the kernel does not show a value (-1),
+        or where what is on per-CPU lists counts as free.
 
         Raises:
             Fault: when the samples cannot be read.
         """
         samples = trace.samples
         if not samples.num_rows or trace.owners_only:
-            return None
-        read_ns = samples["read_end_ns"].to_numpy()
-        seconds, row_of = np.unique(read_ns, return_index=True)
+            return cls()
+        cache, pcp = samples["nr_file_pages"].to_numpy(), samples["pcp"].to_numpy()
+        seconds, row, second = np.unique(
+            samples["read_end_ns"].to_numpy(), return_index=True, return_inverse=True
+        )
         place = np.maximum(np.searchsorted(seconds, bins_ns, "right") - 1, 0)
-        pcp = np.zeros(len(seconds), np.int64)
-        np.add.at(pcp, np.searchsorted(seconds, read_ns), samples["pcp"].to_numpy())
+        summed = np.zeros(len(seconds), np.int64)
+        np.add.at(summed, second, pcp)
         # The page cache is the whole guest's, the same in each zone's row of one second.
-        return cls(samples["nr_file_pages"].to_numpy()[row_of][place], pcp[place])
+        return cls(
+            None if (cache < 0).any() else cache[row][place],
+            None if (pcp < 0).any() else summed[place],
+        )
 
 
 @dataclass(frozen=True)
@@ -83,20 +89,20 @@ class Composition:
     frame_ns: dict[str, int | None]
 
     @classmethod
-    def of(cls, group: "Group", schedule: "Schedule", sampled: Sampled | None) -> "Composition":
+    def of(cls, group: "Group", schedule: "Schedule", sampled: Sampled) -> "Composition":
         """Of one policy's finished run."""
         state, step1 = schedule.state, group.occupancy
         free, managed = step1.series[memory.FREE], step1.series[memory.MANAGED]
         levels = {part: state.timeline[row] for part, row in _LEVELS.items()}
-        used, cache, pcp = managed - free, None, None
-        if sampled is not None:
-            cache = np.minimum(sampled.page_cache, used)
-            pcp = np.minimum(sampled.on_pcp, used - cache)
+        left = managed - free
+        cache = None if sampled.page_cache is None else np.minimum(sampled.page_cache, left)
+        left = left if cache is None else left - cache
+        pcp = None if sampled.on_pcp is None else np.minimum(sampled.on_pcp, left)
         series = levels | {
             "stranded": free - sum(levels.values()),
             "on_pcp": pcp,
             "page_cache": cache,
-            "other_used": used if cache is None or pcp is None else used - cache - pcp,
+            "other_used": left if pcp is None else left - pcp,
         }
         return cls({part: series[part] for part in PARTS}, _over_time(group, schedule, cache, pcp))
 

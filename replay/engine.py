@@ -157,14 +157,14 @@ class Run:
 
     Attributes:
         group: step 1, with all of the same reporting order.
-        sampled: what the trace's samples tell of used memory, None without them.
+        sampled: what the trace's samples tell of used memory.
         fragmentation: free memory by order over time, None where it was not asked for.
     """
 
     setting: Setting
     schedule: Schedule
     group: Group
-    sampled: Sampled | None = None
+    sampled: Sampled = field(default_factory=Sampled)
     fragmentation: Fragmentation | None = None
 
     @cached_property
@@ -202,7 +202,9 @@ def run_all(
     }
     bins_ns = bins(start.now_ns, end_ns)
     fragmentation = Fragmentation.of(trace, meaning, start, bins_ns) if options.fragmentation else None
-    livers = [*groups.values(), *([fragmentation] if fragmentation else [])]
+    livers: list[Group | Fragmentation] = [*groups.values()]
+    if fragmentation:
+        livers.append(fragmentation)
     for stretch in events:
         for liver in livers:
             if isinstance(stretch, Brought):

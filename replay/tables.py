@@ -73,7 +73,7 @@ def replay_table(done: "Replay", options: "Options") -> None:
     console.print(LEGEND, style="dim")
     _why_table(console, labels, done)
     for label, result in zip(labels, done.results, strict=True):
-        console.print(f"  {label}: {_settings(result.params)}", style="dim")
+        console.print(f"  {label}: {settings_text(result.params)}", style="dim")
     for line in _trust(done.fidelity):
         console.print(line)
 
@@ -132,7 +132,8 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(params: dict[str, Any]) -> str:
+def settings_text(params: dict[str, Any]) -> str:
+    """A policy's parameters as a user writes them."""
     return ", ".join(f"{name}={_value(value)}" for name, value in params.items())
 
 

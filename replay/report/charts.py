@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from replay.composition import PARTS, SAMPLED
+from replay.tables import settings_text
 from tracer import Fault, plain
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from replay.results import Result
 
-WIDTH, HEIGHT, ZONE_HEIGHT = 720, 360, 160
-GIB = 1 << 30
+WIDTH, HEIGHT, ZONE_HEIGHT = 720, 360, 120
+MIB, GIB = 1 << 20, 1 << 30
 # A part's name and colour, as the stack is from top to bottom: the host backs what is below the green.
 LOOKS = {
     "reclaimed": ("reclaimed", "#009E73"),
@@ -38,19 +39,18 @@ LOOKS = {
 def composition(result: "Result") -> alt.Chart:
     """What managed memory was made of over time, as stacked areas; parts that never occur are left out."""
     frame = result.composition
-    parts = [part for part in PARTS if (frame[f"{part}_bytes"].max() or 0) > 0]
+    parts = [part for part in PARTS if (frame[f"{part}_bytes"] > 0).any()]
     sampled = all(frame[f"{part}_bytes"].null_count() == 0 for part in SAMPLED)
     names = {part: LOOKS[part][0] for part in parts}
     if not sampled and "other_used" in names:
         names["other_used"] = "used"
     wide = frame.select("time_s", *(frame[f"{part}_bytes"].alias(names[part]) / GIB for part in parts))
-    params = ", ".join(f"{name} {value}" for name, value in result.params.items())
-    subtitle = [f"{plain(result.policy)} ({plain(params)})"]
+    subtitle = [f"{plain(result.policy)}: {plain(settings_text(result.params))}"]
     if not sampled:
         subtitle.append("no samples in this trace: page cache and per-CPU lists are in what is used")
     return (
         alt.Chart(_inline(wide), title=alt.Title("Why memory does not come back", subtitle=subtitle))
-        .transform_fold(list(names.values()), as_=["part", "gib"])
+        .transform_fold([*names.values()], as_=["part", "gib"])
         .transform_calculate(rank=f"-indexof({list(names.values())!r}, datum.part)")
         .mark_area(interpolate="step-after")
         .encode(
@@ -96,15 +96,18 @@ def _zone(frame: "pl.DataFrame", page: int, name: str) -> alt.Chart:
     """One zone's free memory, the largest blocks at the bottom."""
     wide = frame.pivot("order", index="time_s", values="blocks")
     orders = [column for column in wide.columns if column != "time_s"]
-    gib = wide.select("time_s", *(wide[order] * (page << int(order)) / GIB for order in orders))
+    free = wide.select("time_s", *(wide[order] * (page << int(order)) for order in orders))
+    most = float(free.select(orders).sum_horizontal().to_numpy().max())
+    size, unit = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
+    shown = free.select("time_s", *(free[order] / size for order in orders))
     return (
-        alt.Chart(_inline(gib), title=alt.Title(name, anchor="start", fontSize=11))
-        .transform_fold(orders, as_=["order", "gib"])
+        alt.Chart(_inline(shown), title=alt.Title(name, anchor="start", fontSize=11))
+        .transform_fold([*orders], as_=["order", "size"])
         .transform_calculate(rank="-toNumber(datum.order)")
         .mark_area(interpolate="step-after")
         .encode(
             _time(),
-            alt.Y("gib:Q", title="free (GiB)", stack="zero"),
+            alt.Y("size:Q", title=f"free ({unit})", stack="zero"),
             alt.Color(
                 "order:O", title="order", sort=orders, scale=alt.Scale(domain=orders, scheme="viridis")
             ),
@@ -116,8 +119,10 @@ def _zone(frame: "pl.DataFrame", page: int, name: str) -> alt.Chart:
 
 def save(chart: alt.Chart | alt.VConcatChart, path: str | Path) -> None:
     """Write a chart as PNG, SVG or, as a page that needs no network, HTML: by the name's ending."""
-    html = Path(path).suffix == ".html"
-    chart.save(str(path), **({"inline": True} if html else {}))
+    if Path(path).suffix == ".html":
+        chart.save(str(path), inline=True)
+    else:
+        chart.save(str(path))
 
 
 def _time() -> alt.X:
