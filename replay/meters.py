@@ -11,7 +11,7 @@ from replay import host
 from replay.buddy.lists import slots_of
 from replay.exact import bucket_of, settle
 from replay.jit import Int, compiled
-from replay.parts import backed_in_unit, put_in, take_out
+from replay.parts import backed_in_unit
 from replay.state import (
     BY_CENSORING,
     BY_LATENCY,
@@ -115,9 +115,7 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
             if gained:
                 sample(s, each, gained, done_ns)
             new += gained
-        take_out(s, each, done_ns)
-        s.units[each].told = epoch
-        put_in(s, each, done_ns)
+        s.units[each].told = epoch  # still in hands, or in a later period: its part is the same
     if does:
         m.redundant += size - new
     else:

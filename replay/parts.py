@@ -85,6 +85,8 @@ def part_of(s: State, unit: Int) -> Int:
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
 def _shift(s: State, unit: Int, sign: Int, now_ns: Int) -> None:
     frames = sign * backed_in_unit(s, unit)
+    if frames == 0:
+        return
     part = part_of(s, unit)
     change(s, part, frames, now_ns)
     if part in (PART_GATED, PART_WAITING):

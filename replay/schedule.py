@@ -74,9 +74,7 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
         m.redundant += (np.int64(1) << s.shape[ORDER]) - new
         meters.sample(s, unit, new, now_ns)
-        take_out(s, unit, now_ns)
-        s.units[unit].told = s.units[unit].epoch
-        put_in(s, unit, now_ns)
+        s.units[unit].told = s.units[unit].epoch  # the host backs nothing of it: it is in no part
         meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
 
 
@@ -244,6 +242,7 @@ def _start_block(
     for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch = 1
         s.units[each].since_ns = now_ns
+        s.units[each].told = 1 if reported else 0
         s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
         put_in(s, each, now_ns)
     link(s.area, unit, order, migratetype, True)
@@ -251,9 +250,6 @@ def _start_block(
         return
     s.area.blocks[unit].flags |= np.uint8(REPORTED)
     for each in range(unit, unit + slots_of(s.area, order)):
-        take_out(s, each, now_ns)
-        s.units[each].told = 1
-        put_in(s, each, now_ns)
         if host.discards(s, order):
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
 

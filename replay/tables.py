@@ -36,9 +36,9 @@ WHY = {
     "kept": "kept",
 }
 WHY_LEGEND = """\
-fresh: came while recording, never used yet   waiting: reportable, for a pass
-stranded: free, but not all of its unit is    gated: reportable, a watermark refuses
-held: the policy or the device has it         kept: reported, but the host has it"""
+fresh: came while recording, never used   waiting: reportable, for a pass
+stranded: free, but not all of its unit   gated: reportable, a watermark refuses
+held: the policy or the device has it     kept: reported, the host backs it"""
 
 
 def _console() -> Console:

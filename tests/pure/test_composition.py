@@ -99,4 +99,5 @@ def test_the_table_says_why_in_80_columns(capsys: pytest.CaptureFixture[str]) ->
     assert shown[at + 2].split() == [
         "policy", "reclaimed", "fresh", "stranded", "gated", "waiting", "held", "kept",
     ]  # fmt: skip
-    assert all(len(line) <= 80 for line in shown[at : at + 9])
+    assert [line.split(":")[0] for line in shown[at + 5 : at + 8]] == ["fresh", "stranded", "held"]
+    assert all(len(line) <= 80 for line in shown[at : at + 8])
