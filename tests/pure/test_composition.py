@@ -37,8 +37,9 @@ def test_sampled_parts_never_exceed_what_is_used_and_all_parts_add_up(
     series, managed = run.composition.series, group.occupancy.series[memory.MANAGED]
     used = managed - group.occupancy.series[memory.FREE]
     shown = [series[part] for part in ("page_cache", "on_pcp", "other_used")]
-    assert sum(part for part in shown if part is not None).tolist() == used.tolist()
+    assert np.array_equal(sum(part for part in shown if part is not None), used)
     if cache is not None:
+        assert series["page_cache"] is not None
         assert series["page_cache"].tolist() == np.minimum(cache[:bins], used).tolist()
     assert (series["on_pcp"] is None) == (pcp is None)
     assert list(series) == list(run.composition.frame_ns) == list(PARTS)
@@ -47,7 +48,7 @@ def test_sampled_parts_never_exceed_what_is_used_and_all_parts_add_up(
 def samples(rows: list[tuple[int, int, int, int]]) -> pa.Table:
     """(read_end_ns, zone, pcp, nr_file_pages) with all else zero."""
     names = ("read_end_ns", "zone", "pcp", "nr_file_pages")
-    told = {name: [0] * len(rows) for name in SAMPLE_COLUMNS}
+    told: dict[str, Any] = {name: [0] * len(rows) for name in SAMPLE_COLUMNS}
     told |= {name: [row[k] for row in rows] for k, name in enumerate(names)}
     told["free_blocks"] = [[0]] * len(rows)
     return pa.table(told)
