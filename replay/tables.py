@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from replay.composition import SAMPLED
 from replay.policies.protocol import Parameter, Policy
 from tracer import human_bytes, plain
 from tracer.units import human_duration
@@ -12,6 +13,7 @@ from tracer.units import human_duration
 if TYPE_CHECKING:
     from replay.api import Replay
     from replay.engine import Options
+    from replay.results import Result
 
 WIDTH = 80
 
@@ -21,6 +23,21 @@ p50 p90 p99: latency of what was reported   mean: reclaimed on average
 ceiling: share of what could be reclaimed at this order, reporting instantly
 missed: in use again before it was reported   refault: reclaimed, used again
 redund.: reported although the host lacked it already"""
+
+# Columns of the second table: a part of managed memory, and its title.
+WHY = {
+    "reclaimed": "reclaimed",
+    "never_backed": "fresh",
+    "stranded": "stranded",
+    "gated": "gated",
+    "waiting": "waiting",
+    "held": "held",
+    "kept": "kept",
+}
+WHY_LEGEND = """\
+fresh: came while recording, never used   waiting: reportable, for a pass
+stranded: free, but not all of its unit   gated: reportable, a watermark refuses
+held: the policy or the device has it     kept: reported, the host backs it"""
 
 
 def new_console() -> Console:
@@ -57,10 +74,40 @@ def replay_table(done: "Replay", options: "Options") -> None:
         table.add_row(label, *_row(result.summary))
     console.print(table)
     console.print(LEGEND, style="dim")
+    _why_table(console, labels, done)
     for label, result in zip(labels, done.results, strict=True):
-        console.print(f"  {label}: {_settings(result.params)}", style="dim")
+        console.print(f"  {label}: {settings_text(result.params)}", style="dim")
     for line in _trust(done.fidelity):
         console.print(line)
+
+
+def _why_table(console: Console, labels: list[str], done: "Replay") -> None:
+    """Mean bytes of each part of free memory; what is used is the same for all policies."""
+    console.print(f"\nwhy memory does not come back, on average: {_used(done.results[0])}", soft_wrap=True)
+    table = new_table("policy", *WHY.values())
+    for label, result in zip(labels, done.results, strict=True):
+        means = result.mean_bytes
+        table.add_row(label, *(_size(means[part]) for part in WHY))
+    console.print(table)
+    console.print(WHY_LEGEND, style="dim")
+
+
+def _used(result: "Result") -> str:
+    """Managed memory, and what of it is used."""
+    means = result.mean_bytes
+    managed = sum(mean for mean in means.values() if mean is not None)
+    used = sum(means[part] or 0 for part in ("other_used", *SAMPLED))
+    apart = ", ".join(
+        f"{name} {_size(means[part])}"
+        for part, name in (("page_cache", "page cache"), ("on_pcp", "per-CPU lists"))
+        if means[part] is not None
+    )
+    by_what = apart or "the trace has no samples that tell by what"
+    return f"{_size(managed)} managed, {_size(used)} used\n({by_what})"
+
+
+def _size(mean_bytes: float | None) -> str:
+    return "-" if mean_bytes is None else _tight(human_bytes(mean_bytes))
 
 
 def _labels(names: list[str]) -> list[str]:
@@ -79,7 +126,7 @@ def _row(summary: dict[str, Any]) -> list[str]:
     mean = reclaimed["mean_bytes"]
     return [
         *(_tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
-        "-" if mean is None else _tight(human_bytes(mean)),
+        _size(mean),
         "-" if share is None else f"{share:.1%}",
         _tight(human_bytes(summary["missed"]["bytes"])),
         _tight(human_bytes(summary["refaults"]["bytes"])),
@@ -88,7 +135,8 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(params: dict[str, Any]) -> str:
+def settings_text(params: dict[str, Any]) -> str:
+    """A policy's parameters as a user writes them."""
     return ", ".join(f"{name}={_value(value)}" for name, value in params.items())
 
 

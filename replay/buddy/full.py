@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from replay.geometry import Geometry
     from replay.start import Start
 
+_USED, _BUDDY = int(FrameState.USED), int(FrameState.BUDDY)
 # Indices of `Full.counters`.
 STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
 
@@ -240,6 +241,23 @@ def _remove(f: Full, frames: Words) -> None:
         _take_out(f, frame, 0, -1)
 
 
+@compiled(nb.void(FULL, nb.uint8[::1], BOUNDS))
+def _correct(f: Full, state: Words, bounds: Words) -> None:
+    """Frames become what `state` says: first those in use leave, then those in the buddy enter."""
+    for said in (_USED, _BUDDY):
+        for zone in range(len(bounds)):
+            for frame in range(bounds[zone, 0], min(bounds[zone, 1], len(state))):
+                if state[frame] != said:
+                    continue
+                mark(f.strange, frame, 1, False)
+                mark(f.unknown, frame, 1, False)
+                was_free = mark(f.free, frame, 1, said == _BUDDY)
+                if said == _USED and was_free:
+                    _take_out(f, frame, 0, -1)
+                elif said == _BUDDY and not was_free:
+                    insert(f.area, frame, 0, False)
+
+
 class FullModel:
     """The free lists of all orders of one guest: feed it events in time order.
 
@@ -296,6 +314,13 @@ class FullModel:
     def list_blocks(self, heads: "NDArray[np.int64]", migratetypes: "NDArray[np.int64]", order: int) -> None:
         """Put blocks of one order on their lists (-1: of their pageblock's type), from head to tail."""
         _list_all(self.full, heads, migratetypes, order)
+
+    def correct(self, state: "NDArray[np.uint8]") -> None:
+        """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy).
+
+        `state`: `FrameState` per frame, uint8. What it does not know stays as it is. No steps.
+        """
+        _correct(self.full, state, self._bounds)
 
     def remove(self, frames: "NDArray[np.int64]") -> None:
         """Take single frames off the lists, those of them that are free."""
