@@ -41,7 +41,7 @@ def advance(s: State, row: Int, now_ns: Int) -> None:
     level.now_ns = now_ns
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64), inline=True)
 def change(s: State, row: Int, frames: Int, now_ns: Int) -> None:
     """A level rises by so many frames, or falls."""
     if frames:
@@ -61,7 +61,7 @@ def close(s: State, end_ns: Int) -> None:
             level.bin += 1
 
 
-@compiled(nb.int64(STATE, nb.int64))
+@compiled(nb.int64(STATE, nb.int64), inline=True)
 def backed_in_unit(s: State, unit: Int) -> Int:
     """Frames of a unit that the host still backs."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
@@ -82,7 +82,7 @@ def part_of(s: State, unit: Int) -> Int:
     return PART_GATED if s.zones[s.area.blocks[unit].zone].refused else PART_WAITING
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64), inline=True)
 def _shift(s: State, unit: Int, sign: Int, now_ns: Int) -> None:
     frames = sign * backed_in_unit(s, unit)
     if frames == 0:
