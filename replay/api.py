@@ -112,6 +112,7 @@ def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:
         "outside": int(totals["outside"]),
         "unknown_ops": int(totals["unknown_ops"]),
         "clock_back": int(totals["clock_back"]),
+        "direct_frees": run.direct_frees,
         "lost_events": trace.manifest.lost,
         **dict.fromkeys(("frames_checked", "frames_changed", "frames_wrong", "frames_limbo")),
         "frames_corrected": int(totals["corrected"]),

@@ -162,6 +162,7 @@ class Run:
         group: step 1, with all of the same reporting order.
         sampled: what the trace's samples tell of used memory.
         fragmentation: free memory by order over time, None where it was not asked for.
+        direct_frees: frees that were found to have gone straight into the buddy (`hindsight`).
     """
 
     setting: Setting
@@ -169,6 +170,7 @@ class Run:
     group: Group
     sampled: Sampled = field(default_factory=Sampled)
     fragmentation: Fragmentation | None = None
+    direct_frees: int = 0
 
     @cached_property
     def composition(self) -> Composition:
@@ -220,7 +222,7 @@ def run_all(
         liver.finish()
     sampled = Sampled.of(trace, bins_ns)
     runs = {
-        id(setting): Run(setting, schedule, groups[order], sampled, fragmentation)
+        id(setting): Run(setting, schedule, groups[order], sampled, fragmentation, len(survey.direct))
         for order, chosen in by_order.items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }
