@@ -29,6 +29,7 @@ from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
 from replay.counting import SAMPLE, Counted, Counting, Reading, sample_readings, scanned
 from replay.geometry import Geometry
+from replay.pricing import Price, price_of
 from replay.start import Start
 from replay.stretches import Brought
 from replay.survey import Survey
@@ -47,6 +48,7 @@ class Comparison:
         counts: steps, impossible ones and frames, by the names of `fidelity`.
         wrong_by_cause: frames wrong by what is behind it (`drift.CAUSES`).
         counted: samples on the way, then the snapshot's own buddyinfo, zone by zone.
+        prices: what guessed types cost at `before` and at `snapshot`, None where that was not read.
     """
 
     before: Snapshot
@@ -54,6 +56,7 @@ class Comparison:
     counts: dict[str, int]
     wrong_by_cause: dict[str, int]
     counted: list[Counted]
+    prices: tuple[Price | None, Price | None] = (None, None)
 
     @property
     def orders(self) -> list[Counted]:
@@ -167,7 +170,10 @@ class Interval:
             orders = [each for each in counted if each.reading.name != SAMPLE]
             counts["orders_checked"] = sum(len(each.kernel) for each in orders)
             counts["orders_wrong"] = sum(each.wrong for each in orders)
-            self._result = Comparison(self.before, self.after, counts, causes, counted)
+            zones = self.subject.geometry.zones
+            price = price_of(models.counting.model.full.area, zones, self.after.page_types)
+            prices = models.price, price
+            self._result = Comparison(self.before, self.after, counts, causes, counted, prices)
             self._models = None
         return self._result
 
@@ -185,6 +191,7 @@ class _Models:
         self.judged = FrameModel(*model, self.end)
         self.brought = Brought.begin(subject.trace, before, subject.geometry, subject.meaning, self.start)
         self._counting: Counting | None = None
+        self.price: Price | None = None
 
     @property
     def counting(self) -> Counting:
@@ -195,6 +202,7 @@ class _Models:
             start = start.typed(subject.trace, subject.geometry, subject.survey.types)
             rules = rules_of(subject.trace.manifest.guest)
             model = FullModel.at(start, subject.meaning, subject.geometry, rules)
+            self.price = price_of(model.full.area, subject.geometry.zones, self._interval.before.page_types)
             self._counting = Counting(model, self._interval.readings(self.end))
         return self._counting
 

@@ -28,7 +28,8 @@ class Reading:
 
     Attributes:
         name: of the snapshot it belongs to, or SAMPLE.
-        held: frames that are on no list then, though the model has them free (limbo), int64.
+        held: frames that may be on no list then, though the model has them free (limbo, int64): they were
+            seen so about that time. It is tried with them and, from then on, without.
     """
 
     name: str
@@ -100,9 +101,11 @@ class Counting:
         """Close the readings that are over before `until_ns`, open those that have begun."""
         while self._left and self._left[0].begin_ns < until_ns:
             reading = self._left.popleft()
-            self.model.remove(reading.held)
             self._open.append(_Best(reading, {}))
             self._look()
+            if len(reading.held):
+                self.model.remove(reading.held)
+                self._look()
         for best in [best for best in self._open if best.reading.end_ns < until_ns]:
             self._open.remove(best)
             self._close(best)

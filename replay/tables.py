@@ -156,6 +156,8 @@ def _trust(fidelity: dict[str, int | None]) -> list[str]:
     share = impossible / max(steps, 1)
     lost = fidelity["lost_events"]
     lines = [f"trust: {impossible:,} of {steps:,} steps impossible ({share:.4%}), {lost:,} events lost"]
+    if fidelity["direct_frees"]:
+        lines.append(f"       {fidelity['direct_frees']:,} frees past the per-CPU lists, known by hindsight")
     if fidelity["frames_corrected"]:
         lines.append(f"       {fidelity['frames_corrected']:,} frames corrected by snapshots in between")
     if fidelity["frames_wrong"] is not None:

@@ -5,7 +5,7 @@ Between two snapshots the model lives on its own, restarted from the first of th
 interval stands alone: what was lost in one does not spoil the next.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -117,6 +117,7 @@ class Verdict:
             "frames_wrong_share": found.wrong_share,
             "frames_wrong_by_cause": found.wrong_by_cause,
             "impossible_share": found.impossible_share,
+            "types_guessed": [price and asdict(price) for price in found.prices],
             "zones": [self._zone_json(each) for each in found.orders],
         }
 

@@ -59,6 +59,10 @@ def _counts(verdict: Verdict) -> Table:
         if frames:
             table.add_row(f"  {cause}", f"{frames:,}", "")
     table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
+    for when, price in zip(("start", "end"), last.prices, strict=True):
+        if price:
+            share = f"{price.elsewhere / price.frames:.2%} of {price.frames:,}"
+            table.add_row(f"free frames on another type's list, {when}", f"{price.elsewhere:,}", share)
     table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
     return table
 
