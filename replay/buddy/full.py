@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.area import AREA, BY_PAGEBLOCK, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, new_area
-from replay.buddy.bitmap import bitmap_of, mark
+from replay.buddy.bitmap import bitmap_of, count, mark
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, claim_of
 from replay.buddy.lists import (
     block_of,
@@ -26,12 +26,14 @@ from replay.buddy.lists import (
     take,
     turn_movable,
 )
+from replay.buddy.neighbours import alike_until, block_at, stretch_at
 from replay.buddy.steps import (
     AUX,
     BAD,
     BOUNDS,
     CLAIM,
     ENTER,
+    EXIT,
     FALLBACK,
     ISOLATE,
     MEANING,
@@ -45,6 +47,7 @@ from replay.buddy.steps import (
     Columns,
     detail_of,
     event_arrays,
+    zone_at,
     zone_bounds,
 )
 from replay.jit import Int, Words, compiled
@@ -125,7 +128,7 @@ def _enter(f: Full, first: Int, order: Int, migratetype: Int, isolated: bool) ->
             _insert(f, frame, 0, isolated, new)
 
 
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64))
+@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64), inline=True)
 def _take_out(f: Full, first: Int, order: Int, rest: Int) -> None:
     """Free frames leave the blocks they are in; `rest`: see `lists.take`."""
     frame, end = first, first + (np.int64(1) << order)
@@ -191,6 +194,78 @@ def _step(f: Full, what: Int, first: Int, order: Int, migratetype: Int, aux: Int
         _leave(f, first, order, rest)
 
 
+@compiled(nb.boolean(FULL, nb.int64, nb.int64, nb.boolean), inline=True)
+def _plain(f: Full, first: Int, size: Int, enters: bool) -> bool:
+    """Are all frames of an aligned block known to be where they enter or leave from?"""
+    free = count(f.free, first, size)
+    return free == (0 if enters else size) and count(f.strange, first, size) == 0
+
+
+@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.boolean, nb.boolean), inline=True)
+def _move(f: Full, first: Int, order: Int, migratetype: Int, enters: bool, by_pageblock: bool) -> None:
+    """A plain step of at most a pageblock."""
+    pageblock, size = pageblock_of(f.area, first), np.int64(1) << order
+    if (enters or by_pageblock) and migratetype >= 0 and f.area.types[pageblock] != migratetype:
+        set_type(f.area, pageblock, migratetype, True)
+    mark(f.free, first, size, enters)
+    if enters:
+        insert(f.area, first, order, False)
+    else:
+        _take_out(f, first, order, migratetype)
+
+
+@compiled(nb.int64(FULL, PFN, nb.int64, nb.int64, nb.int64, nb.int64, BOUNDS, nb.boolean))
+def _play_alike(
+    f: Full,
+    pfn: Words,
+    start: Int,
+    end: Int,
+    what: Int,
+    migratetype: Int,
+    bounds: Words,
+    by_pageblock: bool,
+) -> Int:
+    """Single frames that all enter or all leave, until one does not as it should, or may have been told
+    before (`steps.detail_of`); returns which event that is.
+    """
+    if migratetype >= f.area.lists.shape[2]:
+        migratetype = -1
+    enters, most = what == ENTER, min(f.area.shape[PAGEBLOCK_ORDER], f.area.shape[MAX_ORDER])
+    i, zone, count, step = start, np.int64(0), np.int64(0), np.int64(0)
+    while i < end:
+        if count == 0:
+            count, step = stretch_at(pfn, i, end)
+        first, order = block_at(np.int64(pfn[i]), count, step, most)
+        size = np.int64(1) << order
+        zone = zone_at(first, size, bounds, zone)
+        if zone < 0 or f.last[zone, 0] == FALLBACK or not _plain(f, first, size, enters):
+            break
+        _move(f, first, order, migratetype, enters, by_pageblock)
+        i, count = i + size, count - size
+        f.last[zone, 0], f.last[zone, 1] = what, pfn[i - 1]
+        f.counters[STEPS] += size
+        f.zone_steps[zone, 0] += size
+    return i
+
+
+@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64, nb.uint64, nb.boolean))
+def _play_one(
+    f: Full, what: Int, zone: Int, first: Int, order: Int, migratetype: Int, aux: Int, by_pageblock: bool
+) -> None:
+    """One event."""
+    if what == UNKNOWN:
+        f.counters[UNKNOWN_OPS] += 1
+    elif what == BAD:
+        f.counters[OUTSIDE] += 1
+    elif what != NOTHING:
+        impossible = f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE]
+        _step(f, what, first, order, migratetype, aux, by_pageblock)
+        if what != CLAIM:
+            f.counters[STEPS] += 1
+            f.zone_steps[zone, 0] += 1
+            f.zone_steps[zone, 1] += f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE] - impossible
+
+
 @compiled(nb.void(FULL, OP, PFN, ORDER, TYPE, AUX, MEANING, BOUNDS, nb.int64, nb.int64, nb.boolean))
 def _play(
     f: Full,
@@ -206,22 +281,19 @@ def _play(
     by_pageblock: bool,
 ) -> None:
     """Events [start, stop)."""
-    for i in range(start, stop):
-        first, size_order = np.int64(pfn[i]), np.int64(order[i])
+    i = alike = start
+    while i < stop:
+        if i == alike:
+            alike = alike_until(op, order, migratetype, i, stop)
+        kind, first, size_order = np.int64(migratetype[i]), np.int64(pfn[i]), np.int64(order[i])
+        if size_order == 0 and meaning[op[i], 0] in (ENTER, EXIT):
+            i = _play_alike(f, pfn, i, alike, np.int64(meaning[op[i], 0]), kind, bounds, by_pageblock)
+            if i == alike:
+                continue
+        first = np.int64(pfn[i])
         what, zone = detail_of(op[i], first, size_order, meaning, bounds, f.last)
-        if what == NOTHING:
-            continue
-        if what == UNKNOWN:
-            f.counters[UNKNOWN_OPS] += 1
-        elif what == BAD:
-            f.counters[OUTSIDE] += 1
-        else:
-            impossible = f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE]
-            _step(f, what, first, size_order, np.int64(migratetype[i]), aux[i], by_pageblock)
-            if what != CLAIM:
-                f.counters[STEPS] += 1
-                f.zone_steps[zone, 0] += 1
-                f.zone_steps[zone, 1] += f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE] - impossible
+        _play_one(f, what, zone, first, size_order, kind, aux[i], by_pageblock)
+        i += 1
 
 
 @compiled(nb.void(FULL, nb.int64[::1], nb.int64[::1], nb.int64))
