@@ -195,7 +195,7 @@ def _step(f: Full, what: Int, first: Int, order: Int, migratetype: Int, aux: Int
 
 
 @compiled(nb.boolean(FULL, nb.int64, nb.int64, nb.boolean), inline=True)
-def _plain(f: Full, first: Int, size: Int, enters: bool) -> bool:
+def _is_plain(f: Full, first: Int, size: Int, enters: bool) -> bool:
     """Are all frames of an aligned block known to be where they enter or leave from?"""
     free = count(f.free, first, size)
     return free == (0 if enters else size) and count(f.strange, first, size) == 0
@@ -214,45 +214,22 @@ def _move(f: Full, first: Int, order: Int, migratetype: Int, enters: bool, by_pa
         _take_out(f, first, order, migratetype)
 
 
-@compiled(nb.int64(FULL, PFN, nb.int64, nb.int64, nb.int64, nb.int64, BOUNDS, nb.boolean))
-def _play_alike(
+@compiled(
+    nb.void(FULL, nb.uint8, nb.int64, nb.int64, nb.int64, nb.uint64, MEANING, BOUNDS, nb.boolean),
+)
+def _play_one(
     f: Full,
-    pfn: Words,
-    start: Int,
-    end: Int,
-    what: Int,
+    op: Int,
+    first: Int,
+    order: Int,
     migratetype: Int,
+    aux: Int,
+    meaning: Words,
     bounds: Words,
     by_pageblock: bool,
-) -> Int:
-    """Single frames that all enter or all leave, until one does not as it should, or may have been told
-    before (`steps.detail_of`); returns which event that is.
-    """
-    if migratetype >= f.area.lists.shape[2]:
-        migratetype = -1
-    enters, most = what == ENTER, min(f.area.shape[PAGEBLOCK_ORDER], f.area.shape[MAX_ORDER])
-    i, zone, count, step = start, np.int64(0), np.int64(0), np.int64(0)
-    while i < end:
-        if count == 0:
-            count, step = stretch_at(pfn, i, end)
-        first, order = block_at(np.int64(pfn[i]), count, step, most)
-        size = np.int64(1) << order
-        zone = zone_at(first, size, bounds, zone)
-        if zone < 0 or f.last[zone, 0] == FALLBACK or not _plain(f, first, size, enters):
-            break
-        _move(f, first, order, migratetype, enters, by_pageblock)
-        i, count = i + size, count - size
-        f.last[zone, 0], f.last[zone, 1] = what, pfn[i - 1]
-        f.counters[STEPS] += size
-        f.zone_steps[zone, 0] += size
-    return i
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64, nb.uint64, nb.boolean))
-def _play_one(
-    f: Full, what: Int, zone: Int, first: Int, order: Int, migratetype: Int, aux: Int, by_pageblock: bool
 ) -> None:
     """One event."""
+    what, zone = detail_of(op, first, order, meaning, bounds, f.last)
     if what == UNKNOWN:
         f.counters[UNKNOWN_OPS] += 1
     elif what == BAD:
@@ -264,6 +241,43 @@ def _play_one(
             f.counters[STEPS] += 1
             f.zone_steps[zone, 0] += 1
             f.zone_steps[zone, 1] += f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE] - impossible
+
+
+@compiled(nb.void(FULL, nb.uint8, PFN, nb.int64, nb.int64, nb.int64, MEANING, BOUNDS, nb.boolean))
+def _play_frames(
+    f: Full,
+    op: Int,
+    pfn: Words,
+    start: Int,
+    end: Int,
+    migratetype: Int,
+    meaning: Words,
+    bounds: Words,
+    by_pageblock: bool,
+) -> None:
+    """Single frames [start, end) that all enter or all leave.
+
+    Those that do not as they should, or may have been told before (`steps.detail_of`), one by one.
+    """
+    what, known = np.int64(meaning[op, 0]), migratetype if migratetype < f.area.lists.shape[2] else -1
+    most = min(f.area.shape[PAGEBLOCK_ORDER], f.area.shape[MAX_ORDER])
+    i, zone, left, direction = start, np.int64(0), np.int64(0), np.int64(1)
+    while i < end:
+        if left == 0:
+            left, direction = stretch_at(pfn, i, end)
+        first, order = block_at(np.int64(pfn[i]), left, direction, most)
+        size = np.int64(1) << order
+        zone = zone_at(first, size, bounds, max(zone, 0))
+        if zone >= 0 and f.last[zone, 0] != FALLBACK and _is_plain(f, first, size, what == ENTER):
+            _move(f, first, order, known, what == ENTER, by_pageblock)
+            f.counters[STEPS] += size
+            f.zone_steps[zone, 0] += size
+            f.last[zone, 0], f.last[zone, 1] = what, pfn[i + size - 1]
+        else:
+            size = np.int64(1)
+            _play_one(f, op, np.int64(pfn[i]), 0, migratetype, np.uint64(0), meaning, bounds, by_pageblock)
+        i += size
+        left -= size
 
 
 @compiled(nb.void(FULL, OP, PFN, ORDER, TYPE, AUX, MEANING, BOUNDS, nb.int64, nb.int64, nb.boolean))
@@ -280,20 +294,18 @@ def _play(
     stop: Int,
     by_pageblock: bool,
 ) -> None:
-    """Events [start, stop)."""
-    i = alike = start
-    while i < stop:
-        if i == alike:
-            alike = alike_until(op, order, migratetype, i, stop)
-        kind, first, size_order = np.int64(migratetype[i]), np.int64(pfn[i]), np.int64(order[i])
-        if size_order == 0 and meaning[op[i], 0] in (ENTER, EXIT):
-            i = _play_alike(f, pfn, i, alike, np.int64(meaning[op[i], 0]), kind, bounds, by_pageblock)
-            if i == alike:
-                continue
-        first = np.int64(pfn[i])
-        what, zone = detail_of(op[i], first, size_order, meaning, bounds, f.last)
-        _play_one(f, what, zone, first, size_order, kind, aux[i], by_pageblock)
-        i += 1
+    """Events [start, stop), those alike next to each other in one go."""
+    end = start
+    while start < stop:
+        end = alike_until(op, order, migratetype, start, stop)
+        same_op, same_order, kind = op[start], np.int64(order[start]), np.int64(migratetype[start])
+        if same_order == 0 and meaning[same_op, 0] in (ENTER, EXIT):
+            _play_frames(f, same_op, pfn, start, end, kind, meaning, bounds, by_pageblock)
+        else:
+            for i in range(start, end):
+                first = np.int64(pfn[i])
+                _play_one(f, same_op, first, same_order, kind, aux[i], meaning, bounds, by_pageblock)
+        start = end
 
 
 @compiled(nb.void(FULL, nb.int64[::1], nb.int64[::1], nb.int64))

@@ -30,7 +30,7 @@ def stretch_at(pfn: Words, start: Int, end: Int) -> tuple[Int, Int]:
     if i == until:
         return 1, 1
     step = np.int64(pfn[i] - pfn[i - np.uint64(1)])
-    if step != 1 and step != -1:
+    if step not in (1, -1):
         return 1, 1
     while i < until and np.int64(pfn[i] - pfn[i - np.uint64(1)]) == step:
         i += np.uint64(1)

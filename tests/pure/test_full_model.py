@@ -155,3 +155,36 @@ def test_nothing_depends_on_where_batches_end(history: History, sizes: list[int]
         parts.play(columns(left[:size]))
         left = left[size:]
     assert lists_from(whole.full.area, 0) == lists_from(parts.full.area, 0)
+
+
+@st.composite
+def stretches(draw: st.DrawFn) -> History:
+    """Memory that is taken and freed frame by frame, upwards and downwards, here and there twice."""
+    history = draw(histories())
+    last = history.case.zones[-1].end_pfn
+    events = []
+    for _ in range(draw(st.integers(1, 12))):
+        first, count = draw(st.integers(0, last - 1)), draw(st.integers(1, 64))
+        frames = range(first, min(first + count, last))
+        kind = draw(st.sampled_from([-1, 0, 1, 2, 3]))
+        op = draw(st.sampled_from([Op.ZONE_LOCKED, Op.PCPU_DRAIN]))
+        if draw(st.booleans()):
+            events += draw(_fallback(T0_NS + 1, first, 0, history.case.guest.max_order))
+        for pfn in frames if draw(st.booleans()) else reversed(frames):
+            events.append((T0_NS + 1, int(op), pfn, 0, kind, 0))
+    return History(history.case, events, history.types)
+
+
+@thorough
+@given(stretches())
+def test_frames_that_move_in_a_row_leave_what_they_leave_one_by_one(history: History) -> None:
+    whole, single = full_model(history), full_model(history)
+    whole.play(columns(history.events))
+    for event in history.events:
+        single.play(columns([event]))
+    assert lists_from(whole.full.area, 0) == lists_from(single.full.area, 0)
+    assert list(violations(whole.full.area)) == []
+    for name in ("types", "nr_free"):
+        assert np.array_equal(getattr(whole.full.area, name), getattr(single.full.area, name)), name
+    for name in ("free", "strange", "unknown", "last", "counters", "zone_steps"):
+        assert np.array_equal(getattr(whole.full, name), getattr(single.full, name)), name
