@@ -150,7 +150,7 @@ def plain_lists(load: Load) -> float:
     free = set(np.flatnonzero(load.start.state == FrameState.BUDDY).tolist())
 
     def zone_of(pfn: int) -> int:
-        return next(i for i, zone in enumerate(guest.zones) if pfn in range(zone.start, zone.end))
+        return next(i for i, zone in enumerate(guest.zones) if pfn in range(zone.start_pfn, zone.end_pfn))
 
     for order, heads, kinds in load.start.lists(replace(load.geometry, order=0)):
         for pfn, kind in zip(heads.tolist(), kinds.tolist(), strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replay.device import Device
 from replay.engine import Options, Run, run_all
@@ -13,6 +13,9 @@ from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
 from tracer import Trace, open_trace
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Replay:
     def start_word(self, options: Options) -> str:
         """How it began: as `options` say, or unknown where frames were."""
         return "unknown" if self.start.unknown_frames else options.start
+
+    @property
+    def fragmentation(self) -> "pl.DataFrame | None":
+        """Free blocks by `time_s`, `zone` and `order`; None unless `Options.fragmentation`."""
+        return self.results[0].fragmentation
 
     @property
     def limits(self) -> list[str]:
@@ -71,11 +79,13 @@ def run(
     start: str = "steady",
     backing: str = "4k",
     device: Device | None = None,
+    fragmentation: bool = False,
     **params: Any,  # noqa: ANN401 - the policy's own parameters
 ) -> Result:
     """Replay a trace under one policy and keep its report log.
 
-    `params`: as in `pagetide policies`; durations as text (`delay="100ms"`) or in ns.
+    `fragmentation`: see `Options`. `params`: as in `pagetide policies`; durations as text
+    (`delay="100ms"`) or in ns.
 
     Raises:
         Fault: as `replay`.
@@ -88,7 +98,7 @@ def run(
         for name, value in params.items()
     }
     setting = chosen.settle(opened.manifest.guest, given)
-    options = Options(start=start, backing=backing, device=device or Device(), logging=True)
+    options = Options(start, backing, device or Device(), logging=True, fragmentation=fragmentation)
     return replay(opened, [setting], options).results[0]
 
 

@@ -89,7 +89,7 @@ def replay(
     opened = open_trace(trace)
     if out is not None:
         _check_folder(out, force=force)
-    options = Options(start=start, backing=backing, logging=out is not None)
+    options = Options(start=start, backing=backing, logging=out is not None, fragmentation=out is not None)
     with _progress(opened.rows) as tell:
         done = replay_all(opened, policy or [], options, tell)
     if check:
@@ -117,8 +117,8 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Compare the model at the end of a trace with what the kernel said then."""
-    from replay.tables import verdict_table
     from replay.validation import validate as compare
+    from replay.verdict_table import verdict_table
 
     if max_wrong is not None and not 0 <= max_wrong <= 1:
         raise Fault(f"--max-wrong {max_wrong} is not possible", "it is a share", "from 0 to 1, like 0.005")
@@ -267,7 +267,7 @@ def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         (aside / "results.json").write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n")
-        for name in ("latency", "timeline", "reports"):
+        for name in ("latency", "timeline", "composition", "reports"):
             parts = [
                 getattr(result, name).select(
                     pl.lit(index).alias("result"), pl.lit(result.policy).alias("policy"), pl.all()
@@ -275,6 +275,8 @@ def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
                 for index, result in enumerate(done.results)
             ]
             pl.concat(parts).write_parquet(aside / f"{name}.parquet")
+        if (by_order := done.fragmentation) is not None:
+            by_order.write_parquet(aside / "fragmentation.parquet")
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)

@@ -1,7 +1,7 @@
-"""The model against one snapshot, from the snapshot before it on.
+"""The model against one snapshot, and against the samples on the way, from the snapshot before it on.
 
 Two comparisons. Frame by frame, each frame at the moment it was read; and the free blocks of each
-zone and order with /proc/buddyinfo, at any one instant while that was read.
+zone and order with /proc/buddyinfo (`counting`).
 """
 
 from collections.abc import Iterator
@@ -16,34 +16,26 @@ from replay.buddy.frames import (
     ENTRY_OF_FREE,
     EXIT_OF_USED,
     FAR_FUTURE_NS,
+    IMPOSSIBLE,
     OUTSIDE,
+    SCANNED,
     STEPS,
     UNKNOWN_OPS,
     FrameModel,
     Frames,
-    free_blocks,
 )
+from replay.buddy.full import FullModel
+from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
+from replay.counting import SAMPLE, Counted, Counting, Reading, sample_readings, scanned
 from replay.geometry import Geometry
-from tracer import FrameState, Snapshot, Trace
+from replay.start import Start
+from replay.stretches import Brought
+from replay.survey import Survey
+from tracer import FrameState, Op, Snapshot, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class ZoneOrders:
-    """Free blocks by order of one zone: the model's at the best instant, and the kernel's."""
-
-    node: int
-    zone: str
-    model: list[int]
-    kernel: list[int]
-
-    @property
-    def wrong(self) -> int:
-        """Orders whose counts differ."""
-        return sum(a != b for a, b in zip(self.model, self.kernel, strict=True))
 
 
 @dataclass(frozen=True)
@@ -53,13 +45,20 @@ class Comparison:
     Attributes:
         before, snapshot: between which two the model lived.
         counts: steps, impossible ones and frames, by the names of `fidelity`.
-        orders: per zone, free blocks by order.
+        wrong_by_cause: frames wrong by what is behind it (`drift.CAUSES`).
+        counted: samples on the way, then the snapshot's own buddyinfo, zone by zone.
     """
 
     before: Snapshot
     snapshot: Snapshot
     counts: dict[str, int]
-    orders: list[ZoneOrders]
+    wrong_by_cause: dict[str, int]
+    counted: list[Counted]
+
+    @property
+    def orders(self) -> list[Counted]:
+        """The zones of the snapshot's own buddyinfo."""
+        return [each for each in self.counted if each.reading.name != SAMPLE]
 
     @property
     def wrong_share(self) -> float:
@@ -73,28 +72,57 @@ class Comparison:
         return impossible / max(self.counts["steps"], 1)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What intervals have in common.
+
+    Attributes:
+        meaning: with the guest's own reporting, where it was recorded.
+        own_reporting: it was: what it held is on no list, and comes back as recorded.
+    """
+
+    trace: Trace
+    survey: Survey
+    geometry: Geometry
+    meaning: "NDArray[np.uint8]"
+
+    @property
+    def own_reporting(self) -> bool:
+        """Are isolations by the guest's own reporting in the trace?"""
+        return any(probe.op == Op.REPORTING_ISOLATE for probe in self.trace.manifest.probes)
+
+    def frames(self, name: str) -> Frames:
+        """The frames of a snapshot. Limbo is in use where its return is in the trace."""
+        frames = Frames.of(self.trace.frames(name), self.geometry.frames)
+        if self.own_reporting:
+            frames.state[frames.state == FrameState.LIMBO] = FrameState.USED
+        return frames
+
+
 class Interval:
     """The model between two snapshots: feed it the trace's pieces (`stretches.pieces`, cut at its
     `instants`), then ask for its comparison. It holds frames only while it lives.
     """
 
-    def __init__(self, trace: Trace, before: Snapshot, after: Snapshot, meaning: "NDArray[np.uint8]") -> None:
-        self.trace, self.before, self.after, self.meaning = trace, before, after, meaning
-        self.geometry = Geometry.of(trace.manifest.guest, trace.zones)
+    def __init__(self, subject: Subject, before: Snapshot, after: Snapshot) -> None:
+        self.subject, self.before, self.after = subject, before, after
+        trace = subject.trace
         self._first = before is trace.start
         self._last = after is trace.manifest.snapshots[-1]
         self._read_ns = (
             min((info.read_begin_ns for info in after.buddyinfo), default=after.end_ns),
             max((info.read_end_ns for info in after.buddyinfo), default=after.end_ns),
         )
+        self._readings = list(sample_readings(trace, before.end_ns, self._read_ns[0]))
         self._over_ns = FAR_FUTURE_NS if self._last else max(after.end_ns, self._read_ns[1])
         self._models: _Models | None = None
         self._result: Comparison | None = None
 
     @property
     def instants(self) -> list[int]:
-        """Where events have to be cut: at its begin, at its end, and around the read of buddyinfo."""
-        return [self.before.begin_ns - 1, self.before.end_ns, self.after.end_ns, *self._read_ns]
+        """Where events have to be cut: at its begin, at its end, and around each read of buddyinfo."""
+        reads = [instant for each in self._readings for instant in (each.begin_ns, each.end_ns)]
+        return [self.before.begin_ns - 1, self.before.end_ns, self.after.end_ns, *self._read_ns, *reads]
 
     def feed(self, until_ns: int, columns: Columns) -> None:
         """Hear a piece of the events, the one that belongs to the instant `until_ns`."""
@@ -106,46 +134,77 @@ class Interval:
         models = self._models = self._models or _Models(self)
         if until_ns <= self.after.end_ns or self._last:
             models.judged.play(columns)
-        if until_ns <= self.before.end_ns and not self._first:
-            # The interval before has told of these.
-            models.judged.counters[[OUTSIDE, UNKNOWN_OPS]] = 0
-        if until_ns <= self._read_ns[0]:
-            models.counted.play(columns)
+            models.judged.mark_scanned(*scanned(columns))
+        if until_ns <= self.before.end_ns:
+            if not self._first:
+                # The interval before has told of these.
+                models.judged.counters[[OUTSIDE, UNKNOWN_OPS]] = 0
+            models.brought.play(columns)
         elif until_ns <= self._read_ns[1]:
-            models.inside.append(columns)
+            models.counting.feed(until_ns, columns)
+
+    def readings(self, end: Frames) -> Iterator[Reading]:
+        """What the model is counted against: the samples, then the snapshot's buddyinfo."""
+        yield from self._readings
+        names = [(zone.node, zone.name) for zone in self.subject.geometry.zones]
+        filters = self.subject.trace.manifest.filters
+        recorded = filters.zones if filters else None
+        blocks = {
+            names.index((info.node, info.zone)): np.array(info.blocks, np.int64)
+            for info in self.after.buddyinfo
+            if (info.node, info.zone) in names and (recorded is None or info.zone in recorded)
+        }
+        held = np.flatnonzero(end.state == FrameState.LIMBO)
+        yield Reading(self.after.name, *self._read_ns, blocks, held)
 
     def finish(self) -> Comparison:
         """What came of it; its frames are let go."""
         if self._result is None:
             models = self._models or _Models(self)
-            counts = _compare_frames(models)
-            filters = self.trace.manifest.filters
-            recorded = filters.zones if filters else None
-            orders = _compare_orders(self.after, self.geometry, models, recorded)
-            counts["orders_checked"] = sum(len(zone.kernel) for zone in orders)
-            counts["orders_wrong"] = sum(zone.wrong for zone in orders)
-            self._result, self._models = Comparison(self.before, self.after, counts, orders), None
+            counted = models.counting.finish()
+            told_by_end = self.subject.survey.direct.at_end if self._last else np.empty(0, np.int64)
+            counts, causes = _compare_frames(models, told_by_end)
+            orders = [each for each in counted if each.reading.name != SAMPLE]
+            counts["orders_checked"] = sum(len(each.kernel) for each in orders)
+            counts["orders_wrong"] = sum(each.wrong for each in orders)
+            self._result = Comparison(self.before, self.after, counts, causes, counted)
+            self._models = None
         return self._result
 
 
 class _Models:
     """What an interval holds while it lives: `judged`, each frame up to its own second read;
-    `counted`, all frames up to the read of buddyinfo, and the events `inside` that.
+    `brought`, the first snapshot until it is over; `counting`, the lists since then.
     """
 
     def __init__(self, interval: Interval) -> None:
-        trace, frames = interval.trace, interval.geometry.frames
-        self.start = Frames.of(trace.frames(interval.before.name), frames)
-        self.end = Frames.of(trace.frames(interval.after.name), frames)
-        model = (interval.meaning, interval.geometry, self.start, interval.before.end_ns)
+        subject, before = interval.subject, interval.before
+        self._interval = interval
+        self.start, self.end = subject.frames(before.name), subject.frames(interval.after.name)
+        model = (subject.meaning, subject.geometry, self.start, before.end_ns)
         self.judged = FrameModel(*model, self.end)
-        self.counted = FrameModel(*model)
-        self.inside: list[Columns] = []
+        self.brought = Brought.begin(subject.trace, before, subject.geometry, subject.meaning, self.start)
+        self._counting: Counting | None = None
+
+    @property
+    def counting(self) -> Counting:
+        """The full model, from the end of the first snapshot on."""
+        if self._counting is None:
+            subject = self._interval.subject
+            start = Start.of(subject.trace, self.brought)
+            start = start.typed(subject.trace, subject.geometry, subject.survey.types)
+            rules = rules_of(subject.trace.manifest.guest)
+            model = FullModel.at(start, subject.meaning, subject.geometry, rules)
+            self._counting = Counting(model, self._interval.readings(self.end))
+        return self._counting
 
 
-def _compare_frames(models: _Models) -> dict[str, int]:
+def _compare_frames(
+    models: _Models, told_by_end: "NDArray[np.int64]"
+) -> tuple[dict[str, int], dict[str, int]]:
     """Frames whose model state and snapshot differ; an event inside a read leaves a frame out, and
-    so does a frame of which nothing is known.
+    so does a frame of which nothing is known. Frames that the model has right only since this very
+    snapshot told of them count as wrong.
     """
     model, start, end = models.judged, models.start, models.end
     known = ((model.seen & AMBIGUOUS) == 0) & (model.state != FrameState.UNKNOWN)
@@ -153,8 +212,10 @@ def _compare_frames(models: _Models) -> dict[str, int]:
     model_free, kernel_free = model.free, end.state == FrameState.BUDDY
     start_free = (start.state == FrameState.BUDDY) | (start.state == FrameState.LIMBO)
     changed = ((model.seen & CHANGED) != 0) | (start_free != kernel_free)
+    model_free[told_by_end] = False
     differs = known & (model_free != kernel_free)
     limbo = differs & model_free & (end.state == FrameState.LIMBO)
+    wrong = differs & ~limbo
     counters = model.counters
     return {
         "steps": int(counters[STEPS]),
@@ -164,49 +225,16 @@ def _compare_frames(models: _Models) -> dict[str, int]:
         "unknown_ops": int(counters[UNKNOWN_OPS]),
         "frames_checked": int((known & (end.state != FrameState.ABSENT)).sum()),
         "frames_changed": int((changed & known).sum()),
-        "frames_wrong": int((differs & ~limbo).sum()),
+        "frames_wrong": int(wrong.sum()),
         "frames_limbo": int(limbo.sum()),
-    }
+    }, _causes(wrong, model.seen)
 
 
-def _compare_orders(
-    snapshot: Snapshot, geometry: Geometry, models: _Models, recorded: list[str] | None
-) -> list[ZoneOrders]:
-    """Free blocks by order, at the instant of the read's window at which they fit best.
-
-    Blocks in the hands of the guest's own reporting (limbo) are on no list then. Zones that were not
-    recorded are left out.
+def _causes(wrong: "NDArray[np.bool_]", seen: "NDArray[np.uint8]") -> dict[str, int]:
+    """Wrong frames by what is behind it: an isolation by compaction, unseen but for its range; a step
+    that was impossible; or a step that nobody saw at all.
     """
-    names = [(zone.node, zone.name) for zone in geometry.zones]
-    infos = [
-        info
-        for info in snapshot.buddyinfo
-        if (info.node, info.zone) in names and (recorded is None or info.zone in recorded)
-    ]
-    best: dict[int, ZoneOrders] = {}
-    for free_now in _instants(models.counted, models.inside):
-        free = free_now & (models.end.state != FrameState.LIMBO)
-        for info in infos:
-            zone = names.index((info.node, info.zone))
-            if zone in best and not best[zone].wrong:
-                continue
-            counts = [len(heads) for heads in free_blocks(free, geometry, zone)]
-            found = ZoneOrders(info.node, info.zone, counts, info.blocks)
-            if zone not in best or found.wrong < best[zone].wrong:
-                best[zone] = found
-    return [best[zone] for zone in sorted(best)]
-
-
-# More events than this in the 50 us of a buddyinfo read are tried in steps, not one by one.
-_MAX_INSTANTS = 64
-
-
-def _instants(counted: FrameModel, inside: list[Columns]) -> "Iterator[NDArray[np.bool_]]":
-    """Free frames before the window's events and after each of them."""
-    yield counted.free
-    events = {name: np.concatenate([part[name] for part in inside]) for name in (inside[0] if inside else {})}
-    rows = len(events["ts_ns"]) if events else 0
-    step = max(1, -(-rows // _MAX_INSTANTS))
-    for at in range(0, rows, step):
-        counted.play({name: values[at : at + step] for name, values in events.items()})
-        yield counted.free
+    scanned_over = wrong & ((seen & SCANNED) != 0)
+    impossible = wrong & ~scanned_over & ((seen & IMPOSSIBLE) != 0)
+    rest = int(wrong.sum()) - int(scanned_over.sum()) - int(impossible.sum())
+    return {"isolation": int(scanned_over.sum()), "impossible": int(impossible.sum()), "unseen": rest}

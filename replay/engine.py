@@ -5,6 +5,7 @@ One pass over the trace for any number of settings: those of one reporting order
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,9 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
+from replay.composition import Composition, Sampled
 from replay.device import Device
+from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
 from replay.policies.protocol import STARTS, Setting
 from replay.schedule import Schedule
@@ -43,12 +46,14 @@ class Options:
             replay begins) or recorded (as the guest's own reporting had it).
         backing: how the host backs memory: 4k, 2m or thp.
         logging: keep a row for each reported block.
+        fragmentation: also tell free memory by order over time, at the price of a model of all orders.
     """
 
     start: str = "steady"
     backing: str = "4k"
     device: Device = field(default_factory=Device)
     logging: bool = False
+    fragmentation: bool = False
 
     def check(self) -> None:
         """Refuse words that do not exist.
@@ -84,10 +89,12 @@ class Group:
         end_ns: int,
         settings: Sequence[Setting],
         options: Options,
+        bins_ns: "NDArray[np.int64] | None" = None,
     ) -> None:
+        """`bins_ns`: instants at which the timelines are told, the last one `end_ns`; None: `bins`."""
         self.guest, self.geometry, self.start, self.options = guest, geometry, start, options
         self.end_ns = end_ns
-        self.bins_ns = bins(start.now_ns, end_ns)
+        self.bins_ns = bins(start.now_ns, end_ns) if bins_ns is None else bins_ns
         rules = rules_of(guest)
         self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
         self.schedules = [self._schedule(setting) for setting in settings]
@@ -149,11 +156,24 @@ def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":
 
 @dataclass(frozen=True)
 class Run:
-    """One setting, replayed: its schedule, and the group it shares step 1 with."""
+    """One setting, replayed: its schedule, and what it shares with others.
+
+    Attributes:
+        group: step 1, with all of the same reporting order.
+        sampled: what the trace's samples tell of used memory.
+        fragmentation: free memory by order over time, None where it was not asked for.
+    """
 
     setting: Setting
     schedule: Schedule
     group: Group
+    sampled: Sampled = field(default_factory=Sampled)
+    fragmentation: Fragmentation | None = None
+
+    @cached_property
+    def composition(self) -> Composition:
+        """What managed memory was made of."""
+        return Composition.of(self.group, self.schedule, self.sampled)
 
 
 def run_all(
@@ -184,17 +204,23 @@ def run_all(
         order: Group(guest, meaning, Geometry.of(guest, trace.zones, order), start, end_ns, chosen, options)
         for order, chosen in by_order.items()
     }
+    bins_ns = bins(start.now_ns, end_ns)
+    fragmentation = Fragmentation.of(trace, meaning, start, bins_ns) if options.fragmentation else None
+    livers: list[Group | Fragmentation] = [*groups.values()]
+    if fragmentation:
+        livers.append(fragmentation)
     del start
     for stretch in events:
-        for group in groups.values():
+        for liver in livers:
             if isinstance(stretch, Brought):
-                group.correct(stretch.model.settled, stretch.shot.end_ns)
+                liver.correct(stretch.model.settled, stretch.shot.end_ns)
             else:
-                group.feed(stretch)
-    for group in groups.values():
-        group.finish()
+                liver.feed(stretch)
+    for liver in livers:
+        liver.finish()
+    sampled = Sampled.of(trace, bins_ns)
     runs = {
-        id(setting): Run(setting, schedule, groups[order])
+        id(setting): Run(setting, schedule, groups[order], sampled, fragmentation)
         for order, chosen in by_order.items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }

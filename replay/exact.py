@@ -35,10 +35,14 @@ def settle(integrals: Words, row: Int, frames: Int, elapsed_ns: Int) -> None:
     integrals[row, 1] = rest
 
 
+def frame_ns(integrals: "NDArray[np.int64]", row: int) -> int:
+    """An integral in frame nanoseconds, exactly."""
+    return int(integrals[row, 0]) * SECOND_NS + int(integrals[row, 1])
+
+
 def byte_seconds(integrals: "NDArray[np.int64]", row: int, page_size: int) -> float:
     """An integral in byte seconds."""
-    frame_ns = int(integrals[row, 0]) * SECOND_NS + int(integrals[row, 1])
-    return frame_ns * page_size / SECOND_NS
+    return frame_ns(integrals, row) * page_size / SECOND_NS
 
 
 @compiled(nb.int64(nb.int64), inline=True)

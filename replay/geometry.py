@@ -1,7 +1,7 @@
 """The shape of a guest's memory, as every part of the engine needs it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracer import Fault, Guest, Zone, human_bytes
 
@@ -9,6 +9,7 @@ HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
 MOVABLE = 1
 MERGEABLE_TYPES = 3  # UNMOVABLE, MOVABLE, RECLAIMABLE: migratetype_is_mergeable()
 
+MAX_UNIT_ORDER = 15  # the free frames of a unit are a uint16; no kernel's largest block is larger
 STATE_BYTES = 2  # of a frame, at the least: what it is, and whether it was seen
 
 
@@ -16,11 +17,27 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def disjoint(zones: list[Zone]) -> tuple[Zone, ...]:
+    """The same zones, none of which shares a frame with another: where nodes are interleaved, their
+    zones' spans overlap, and no trace tells whose a frame is. It is taken for the zone's that begins
+    first, so that each frame is counted once (`limits` says so).
+    """
+    ends, end = {}, 0
+    for index in sorted(range(len(zones)), key=lambda k: (zones[k].start_pfn, zones[k].end_pfn)):
+        ends[index], end = end, max(end, zones[index].end_pfn)
+    starts = [min(max(zone.start_pfn, ends[k]), zone.end_pfn) for k, zone in enumerate(zones)]
+    return tuple(
+        replace(zone, start_pfn=start, spanned=zone.end_pfn - start)
+        for zone, start in zip(zones, starts, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Zones and orders of one guest, for one reporting order. Frames and orders, no bytes.
 
     Attributes:
+        zones: none shares a frame with another.
         order: reporting order R; a unit is an aligned run of 2^R frames.
         host_order: frames of a host huge page, as an order.
         isolate_type: number of MIGRATE_ISOLATE, or -1.
@@ -42,11 +59,12 @@ class Geometry:
             Fault: when no block of that order can exist, or this machine cannot hold the frames' states.
         """
         order = guest.pageblock_order if order is None else order
-        if not 0 <= order <= guest.max_order:
+        most = min(guest.max_order, MAX_UNIT_ORDER)
+        if not 0 <= order <= most:
             raise Fault(
                 f"reporting order {order} is not possible on this guest",
-                f"its free lists have orders 0 to {guest.max_order}",
-                f"order={guest.pageblock_order} is its pageblock order",
+                f"its free lists have orders 0 to {guest.max_order}; units go up to order {MAX_UNIT_ORDER}",
+                f"order={min(guest.pageblock_order, most)} is nearest to its pageblock order",
             )
         last, memory_bytes = max(zone.end_pfn for zone in zones), _memory_bytes()
         if last * STATE_BYTES > memory_bytes:
@@ -57,7 +75,7 @@ class Geometry:
             )
         names = [name.lower() for name in guest.migratetypes]
         return cls(
-            zones=tuple(zones),
+            zones=disjoint(zones),
             order=order,
             max_order=guest.max_order,
             pageblock_order=guest.pageblock_order,

@@ -9,45 +9,21 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.reduced import NEVER_USED
-from replay.exact import settle
 from replay.jit import Int, compiled
+from replay.parts import change, put_in, take_out
 from replay.state import (
     BACKING,
     BACKING_2M,
     BACKING_THP,
     GRANULE_ORDER,
     HOST_ORDER,
+    IN_HANDS,
+    NEVER_BACKED,
     ORDER,
     RECLAIMED,
     STATE,
     State,
 )
-
-
-@compiled(nb.void(STATE, nb.int64), inline=True)
-def advance(s: State, now_ns: Int) -> None:
-    """Bring the reclaimed integral and its timeline to `now_ns`, before it changes.
-
-    The peak is of what an instant ends with, not of what passes within one.
-    """
-    m = s.meters[0]
-    if now_ns > m.now_ns:
-        m.peak = max(m.peak, m.reclaimed)
-    while m.bin < len(s.bins_ns) and s.bins_ns[m.bin] < now_ns:
-        s.timeline[m.bin] = m.reclaimed
-        m.bin += 1
-    settle(s.integrals, RECLAIMED, m.reclaimed, now_ns - m.now_ns)
-    m.now_ns = now_ns
-
-
-@compiled(nb.int64(STATE, nb.int64))
-def backed_in_unit(s: State, unit: Int) -> Int:
-    """Frames of a unit that the host still backs."""
-    per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
-    backed = np.int64(1) << s.shape[ORDER]
-    for granule in range(unit * per_unit, (unit + 1) * per_unit):
-        backed -= np.int64(s.granules[granule].away) + np.int64(s.granules[granule].fresh)
-    return backed
 
 
 @compiled(nb.int64(STATE, nb.int64, nb.uint32, nb.int64))
@@ -56,6 +32,7 @@ def discard_unit(s: State, unit: Int, epoch: Int, now_ns: Int) -> Int:
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     size = np.int64(1) << s.shape[GRANULE_ORDER]
     new = 0
+    take_out(s, unit, now_ns)
     for granule in range(unit * per_unit, (unit + 1) * per_unit):
         g = s.granules[granule]
         gained = size - np.int64(g.away) - np.int64(g.fresh)
@@ -63,33 +40,39 @@ def discard_unit(s: State, unit: Int, epoch: Int, now_ns: Int) -> Int:
         g.reported = epoch
         s.pages[(granule << s.shape[GRANULE_ORDER]) >> s.shape[HOST_ORDER]].away += gained
         new += gained
-    if new:
-        advance(s, now_ns)
-        s.meters[0].reclaimed += new
+    change(s, RECLAIMED, new, now_ns)
+    put_in(s, unit, now_ns)
     return new
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64), inline=True)
 def _bring_back(s: State, frames: Int, now_ns: Int) -> None:
-    if frames:
-        advance(s, now_ns)
-        s.meters[0].reclaimed -= frames
-        s.meters[0].refaults += frames
+    change(s, RECLAIMED, -frames, now_ns)
+    s.meters[0].refaults += frames
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
 def _fill_page(s: State, page: Int, now_ns: Int) -> None:
     """The host backs a whole huge page."""
+    frame, size = page << s.shape[HOST_ORDER], np.int64(1) << s.shape[HOST_ORDER]
+    units = range(frame >> s.shape[ORDER], ((frame + size - 1) >> s.shape[ORDER]) + 1)
     shift = s.shape[HOST_ORDER] - s.shape[GRANULE_ORDER]
+    for unit in units:
+        if unit < len(s.units):
+            take_out(s, unit, now_ns)
     for granule in range(page << shift, (page + 1) << shift):
         if granule < len(s.granules):
             g = s.granules[granule]
             _bring_back(s, np.int64(g.away), now_ns)
+            change(s, NEVER_BACKED, -np.int64(g.fresh), now_ns)
             g.away = 0
             g.fresh = 0
             g.reported = 0
     s.pages[page].away = 0
     s.pages[page].fresh = 0
+    for unit in units:
+        if unit < len(s.units):
+            put_in(s, unit, now_ns)
 
 
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
@@ -105,14 +88,17 @@ def _fault(s: State, granule: Int, frames: Int, fresh: bool, now_ns: Int) -> Non
     if backing == BACKING_2M or (backing == BACKING_THP and _wholly_absent(s, page)):
         _fill_page(s, page, now_ns)
         return
-    g = s.granules[granule]
+    g, unit = s.granules[granule], (granule << s.shape[GRANULE_ORDER]) >> s.shape[ORDER]
+    take_out(s, unit, now_ns)
     if fresh:
         g.fresh -= frames
         s.pages[page].fresh -= frames
-        return
-    g.away -= frames
-    s.pages[page].away -= frames
-    _bring_back(s, frames, now_ns)
+        change(s, NEVER_BACKED, -frames, now_ns)
+    else:
+        g.away -= frames
+        s.pages[page].away -= frames
+        _bring_back(s, frames, now_ns)
+    put_in(s, unit, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.uint32, nb.int64))
@@ -133,12 +119,13 @@ def touch(s: State, pfn: Int, frames: Int, before: Int, now_ns: Int) -> None:
         pfn += part
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64))
-def appear(s: State, pfn: Int, frames: Int) -> None:
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
+def appear(s: State, pfn: Int, frames: Int, now_ns: Int) -> None:
     """Frames that were not managed before join the guest: the host has no memory for them yet."""
     for frame in range(pfn, pfn + frames):
         s.granules[frame >> s.shape[GRANULE_ORDER]].fresh += 1
         s.pages[frame >> s.shape[HOST_ORDER]].fresh += 1
+    change(s, NEVER_BACKED, frames, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.uint32))
@@ -159,6 +146,9 @@ def epoch_in_flight(s: State, unit: Int) -> Int:
 @compiled(nb.void(STATE, nb.int64, nb.int64))
 def hand_back(s: State, unit: Int, now_ns: Int) -> None:
     """A unit comes back from the device: what exited meanwhile is in use, so it is backed again."""
+    take_out(s, unit, now_ns)
+    s.units[unit].flags &= ~np.uint8(IN_HANDS)
+    put_in(s, unit, now_ns)
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
     for granule in range(unit * per_unit, (unit + 1) * per_unit):
         g = s.granules[granule]

@@ -4,16 +4,29 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from replay.buddy import memory
 from replay.buddy.checks import covered
 from replay.buddy.checks import violations as list_violations
 from replay.engine import Run
-from replay.state import FREE, GRANULE_ORDER, State
+from replay.exact import frame_ns
+from replay.parts import backed_in_unit, part_of
+from replay.state import (
+    FREE,
+    GRANULE_ORDER,
+    LEVELS,
+    NEVER_BACKED,
+    PART_GATED,
+    PART_WAITING,
+    RECLAIMED,
+    State,
+)
 
 
 def violations(run: Run) -> list[str]:
     """Each broken invariant, in words; empty when all hold."""
     state = run.schedule.state
-    return [*_units(state), *list_violations(state.area), *_host(state), *_reports(state), *_across(run)]
+    found = [*_units(state), *list_violations(state.area), *_host(state), *_reports(state)]
+    return [*found, *_parts(state), *_composition(run), *_across(run)]
 
 
 def _units(state: State) -> Iterator[str]:
@@ -31,18 +44,46 @@ def _host(state: State) -> Iterator[str]:
     lacking = state.granules["away"].astype(np.int64) + state.granules["fresh"]
     if (lacking > size).any():
         yield "the host lacks more frames of a granule than it has"
-    if int(state.granules["away"].sum()) != int(state.meters["reclaimed"][0]):
+    if int(state.granules["away"].sum()) != int(state.levels["frames"][RECLAIMED]):
         yield "the reclaimed total is not the sum over granules"
-    if int(state.pages["away"].sum()) != int(state.meters["reclaimed"][0]):
+    if int(state.pages["away"].sum()) != int(state.levels["frames"][RECLAIMED]):
         yield "the reclaimed total is not the sum over host pages"
 
 
 def _reports(state: State) -> Iterator[str]:
     """Every reported frame was new, redundant or only acknowledged."""
     m = state.meters[0]
-    new = int(m["reclaimed"]) + int(m["refaults"]) - int(m["start"])
+    new = int(state.levels["frames"][RECLAIMED]) + int(m["refaults"]) - int(m["start"])
     if int(m["frames"]) != new + int(m["redundant"]) + int(m["acknowledged_only"]):
         yield "reported frames are not the sum of new, redundant and acknowledged ones"
+
+
+def _parts(state: State) -> Iterator[str]:
+    """Each part that is kept up to date is what a count of its units finds."""
+    free = np.flatnonzero(state.units["flags"] & FREE)
+    counted = np.zeros(LEVELS, np.int64)
+    for unit in free:
+        counted[part_of(state, unit)] += backed_in_unit(state, unit)
+    counted[RECLAIMED] = state.granules["away"].sum(dtype=np.int64)
+    counted[NEVER_BACKED] = state.granules["fresh"].sum(dtype=np.int64)
+    if not np.array_equal(counted, state.levels["frames"]):
+        yield f"the parts of free memory are {state.levels['frames'].tolist()}, not {counted.tolist()}"
+    untold = int(state.zones["untold"].sum())
+    if untold != int(counted[PART_GATED] + counted[PART_WAITING]):
+        yield "the zones' untold frames are not those gated or waiting"
+
+
+def _composition(run: Run) -> Iterator[str]:
+    """The parts of managed memory add up to it at each bin and over time, and none is negative."""
+    parts, step1 = run.composition, run.group.occupancy
+    known = [series for series in parts.series.values() if series is not None]
+    if any((series < 0).any() for series in known):
+        yield "a part of managed memory is negative"
+    if not np.array_equal(sum(known), step1.series[memory.MANAGED]):
+        yield "the parts of managed memory do not add up to it"
+    times = [total for total in parts.frame_ns.values() if total is not None]
+    if min(times) < 0 or sum(times) != frame_ns(step1.integrals, memory.MANAGED):
+        yield "the parts of managed memory over time do not add up to it"
 
 
 def _across(run: Run) -> Iterator[str]:

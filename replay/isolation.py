@@ -12,7 +12,8 @@ from replay.buddy.area import HELD, NOBODY, REPORTED
 from replay.buddy.lists import block_of, put_back, rotate_to_front, slots_of, take, turn_movable, unlink
 from replay.exact import settle
 from replay.jit import Int, compiled
-from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, ISOLATED, STATE, State
+from replay.parts import put_in, take_out, visit
+from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, IN_HANDS, ISOLATED, STATE, State
 
 MS = 1_000_000
 
@@ -31,6 +32,18 @@ def read_counts(s: State, now_ns: Int) -> None:
             s.zones[zone].free = s.zones[zone].latest_free
 
 
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
+def _into_hands(s: State, unit: Int, order: Int, held: bool, now_ns: Int) -> None:
+    """The units of a block come into the policy's hands, or leave them."""
+    for each in range(unit, unit + slots_of(s.area, order)):
+        take_out(s, each, now_ns)
+        if held:
+            s.units[each].flags |= np.uint8(IN_HANDS)
+        else:
+            s.units[each].flags &= ~np.uint8(IN_HANDS)
+        put_in(s, each, now_ns)
+
+
 @compiled(nb.boolean(STATE, nb.int64, nb.int64))
 def isolate(s: State, unit: Int, now_ns: Int) -> bool:
     """__isolate_free_page(): take a listed block into the batch's next slot.
@@ -41,6 +54,7 @@ def isolate(s: State, unit: Int, now_ns: Int) -> bool:
     order, zone = np.int64(block.order), np.int64(block.zone)
     size = np.int64(1) << order
     if free_known(s, zone) <= s.zones[zone].min + size:
+        visit(s, zone, True, now_ns)
         return False
     migratetype = block.migratetype
     unlink(s.area, unit)
@@ -55,6 +69,7 @@ def isolate(s: State, unit: Int, now_ns: Int) -> bool:
     block.flags |= np.uint8(HELD)
     block.next = device.first
     turn_movable(s.area, unit, order)
+    _into_hands(s, unit, order, True, now_ns)
     return True
 
 
@@ -67,6 +82,8 @@ def _release(s: State, slot_index: Int, now_ns: Int) -> None:
     settle(s.integrals, HELD_FRAMES, size, now_ns - slot.isolated_ns)
     s.area.blocks[slot.unit].order = -1
     s.area.blocks[slot.unit].flags &= ~np.uint8(HELD)
+    if not s.device[0].busy:  # a busy device has its units until it is done
+        _into_hands(s, np.int64(slot.unit), np.int64(slot.order), False, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.boolean))

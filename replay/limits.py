@@ -1,6 +1,6 @@
 """What a trace cannot tell, in words: said with every answer that comes from it."""
 
-from tracer import Trace
+from tracer import Trace, Zone, overlaps
 
 OWNERS = (
     "entries and exits are the owners': the buddy's own were not recorded, so memory on per-CPU lists "
@@ -27,4 +27,15 @@ def limits(trace: Trace, unknown_frames: int = 0, contradicted: int = 0) -> list
         )
     if trace.owners_only:
         lines.append(OWNERS)
+    for first, second in overlaps(trace.zones):
+        end = min(first.end_pfn, second.end_pfn)
+        lines.append(
+            f"zones {_named(first)} and {_named(second)} share pfns {second.start_pfn:,} to {end - 1:,}: "
+            "whose those frames are is not recorded, so they are counted for the former, and free memory "
+            "zone by zone is not exact"
+        )
     return lines + trace.manifest.notes
+
+
+def _named(zone: Zone) -> str:
+    return f"{zone.name} of node {zone.node}"

@@ -11,6 +11,7 @@ from replay import host
 from replay.buddy.lists import slots_of
 from replay.exact import bucket_of, settle
 from replay.jit import Int, compiled
+from replay.parts import backed_in_unit
 from replay.state import (
     BY_CENSORING,
     BY_LATENCY,
@@ -51,7 +52,7 @@ def miss(s: State, unit: Int, now_ns: Int) -> None:
     """A waiting unit is broken before it was reported: a competing end of its wait."""
     if not is_waiting(s, unit) or host.epoch_in_flight(s, unit) == s.units[unit].epoch:
         return
-    frames = host.backed_in_unit(s, unit)
+    frames = backed_in_unit(s, unit)
     if not frames:
         return
     m = s.meters[0]
@@ -69,7 +70,7 @@ def still_waiting(s: State, end_ns: Int) -> Int:
     total = 0
     for unit in range(len(s.units)):
         if is_waiting(s, unit):
-            frames = host.backed_in_unit(s, unit)
+            frames = backed_in_unit(s, unit)
             total += frames
             if frames and not s.units[unit].flags & CLOCK_UNKNOWN:
                 s.histograms[BY_CENSORING, bucket_of(end_ns - s.units[unit].since_ns)] += frames
@@ -114,7 +115,7 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
             if gained:
                 sample(s, each, gained, done_ns)
             new += gained
-        s.units[each].told = epoch
+        s.units[each].told = epoch  # still in hands, or in a later period: its part is the same
     if does:
         m.redundant += size - new
     else:

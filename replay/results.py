@@ -98,6 +98,7 @@ class Result:
                 "acknowledged_only_bytes": int(m["acknowledged_only"]) * page,
             },
             "reclaimed": self._reclaimed(),
+            "unreclaimed": self._unreclaimed(),
             "refaults": {"frames": int(m["refaults"]), "bytes": int(m["refaults"]) * page},
             "free": self._free(),
             "footprint_gib_min": (self._managed - self.reclaimed_byte_seconds) / GIB_MINUTE,
@@ -145,9 +146,32 @@ class Result:
                 "free_bytes": series[memory.FREE] * page,
                 "reportable_bytes": series[memory.REPORTABLE] * page,
                 "managed_bytes": series[memory.MANAGED] * page,
-                "reclaimed_bytes": self.run.schedule.state.timeline * page,
+                "reclaimed_bytes": self.run.schedule.state.timeline[RECLAIMED] * page,
             }
         )
+
+    @cached_property
+    def composition(self) -> "pl.DataFrame":
+        """Why memory does not come back, at the bins of `timeline`: `time_s`, and a column in bytes for
+        each of `composition.PARTS`. They add up to the managed memory; null is not known.
+        """
+        import polars as pl
+
+        group, page = self.run.group, self._page
+        frames = self.run.composition.series
+        columns = {f"{part}_bytes": None if of is None else of * page for part, of in frames.items()}
+        time_s = (group.bins_ns - group.start.now_ns) / SECOND_NS
+        return pl.DataFrame(
+            {"time_s": time_s, **columns}, {"time_s": pl.Float64} | dict.fromkeys(columns, pl.Int64)
+        )
+
+    @property
+    def fragmentation(self) -> "pl.DataFrame | None":
+        """Free blocks by `time_s`, `zone` and `order` (`Fragmentation.frame`); the same for all policies
+        of a pass. None where it was not asked for.
+        """
+        told = self.run.fragmentation
+        return None if told is None else told.frame()
 
     @cached_property
     def reports(self) -> "pl.DataFrame":
@@ -172,6 +196,28 @@ class Result:
                 "new_bytes": log["new_frames"].astype(np.int64) * self._page,
             }
         )
+
+    def chart(self, of: str = "composition") -> Any:  # noqa: ANN401 - Altair's, which may be missing
+        """An Altair chart of `composition` or `fragmentation` over time; `.save` writes PNG or SVG.
+
+        Raises:
+            Fault: when the extra `report` is not installed, or the replay kept no fragmentation.
+        """
+        from replay.report import drawing
+
+        charts = drawing()
+        return {"composition": charts.composition, "fragmentation": charts.fragmentation}[of](self)
+
+    @property
+    def mean_bytes(self) -> dict[str, float | None]:
+        """Bytes of each part of managed memory (`composition.PARTS`), on average over the replay; None
+        where that is not known, or no time passed.
+        """
+        seconds, page = self._seconds, self._page
+        return {
+            part: None if frame_ns is None or not seconds else frame_ns * page / SECOND_NS / seconds
+            for part, frame_ns in self.run.composition.frame_ns.items()
+        }
 
     @property
     def _meters(self) -> "NDArray[np.void]":
@@ -240,15 +286,27 @@ class Result:
         return result
 
     def _reclaimed(self) -> dict[str, Any]:
-        m, page, total = self._meters, self._page, self.reclaimed_byte_seconds
+        level, page, total = (
+            self.run.schedule.state.levels[RECLAIMED],
+            self._page,
+            self.reclaimed_byte_seconds,
+        )
         ceiling = self.oracle_byte_seconds
         return {
             "byte_seconds": total,
             "mean_bytes": total / self._seconds if self._seconds else None,
-            "peak_bytes": int(m["peak"]) * page,
-            "end_bytes": int(m["reclaimed"]) * page,
-            "start_bytes": int(m["start"]) * page,
+            "peak_bytes": int(level["peak"]) * page,
+            "end_bytes": int(level["frames"]) * page,
+            "start_bytes": int(self._meters["start"]) * page,
             "share_of_oracle": total / ceiling if ceiling else None,
+        }
+
+    def _unreclaimed(self) -> dict[str, float | None]:
+        """Byte seconds of each other part of managed memory."""
+        return {
+            part: None if frame_ns is None else frame_ns * self._page / SECOND_NS
+            for part, frame_ns in self.run.composition.frame_ns.items()
+            if part != "reclaimed"
         }
 
     def _free(self) -> dict[str, float]:

@@ -42,6 +42,7 @@ from replay.exact import settle
 from replay.geometry import MERGEABLE_TYPES
 from replay.isolation import leave
 from replay.jit import Int, Records, Verb, Words, compiled
+from replay.parts import backed_in_unit, close, put_in, take_out
 from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
 from replay.state import (
     BACKING,
@@ -50,6 +51,7 @@ from replay.state import (
     FREE,
     HELD_FRAMES,
     HOST_ORDER,
+    IN_HANDS,
     ISOLATED,
     LOGGING,
     MAX_ORDER,
@@ -76,7 +78,7 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
     for unit in range(first, last):
         if not s.units[unit].flags & FREE or s.units[unit].told == s.units[unit].epoch:
             continue
-        if not host.backed_in_unit(s, unit):
+        if not backed_in_unit(s, unit):
             continue
         m = s.meters[0]
         m.calls += 1
@@ -85,7 +87,7 @@ def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
         m.redundant += (np.int64(1) << s.shape[ORDER]) - new
         meters.sample(s, unit, new, now_ns)
-        s.units[unit].told = s.units[unit].epoch
+        s.units[unit].told = s.units[unit].epoch  # the host backs nothing of it: it is in no part
         meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
 
 
@@ -113,6 +115,7 @@ def _freed(
         s.units[each].epoch += np.uint32(1)
         s.units[each].since_ns = now_ns
         s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
+        put_in(s, each, now_ns)
     if fpi & RETURNED:
         _, merged = put_back(s.area, unit, order)
     else:
@@ -128,7 +131,8 @@ def _broken(s: State, unit: Int, order: Int, migratetype: Int, now_ns: Int) -> N
     """Units stopped being wholly free."""
     for each in range(unit, unit + slots_of(s.area, order)):
         meters.miss(s, each, now_ns)
-        s.units[each].flags &= ~np.uint8(FREE)
+        take_out(s, each, now_ns)
+        s.units[each].flags &= ~np.uint8(FREE | IN_HANDS)
     leave(s, unit, order, migratetype, now_ns)
 
 
@@ -159,7 +163,7 @@ def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -
     elif kind == RETYPE:
         _retype(s, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), event.before)
     elif kind == APPEAR:
-        host.appear(s, pfn, size)
+        host.appear(s, pfn, size, event.ts_ns)
 
 
 @compiled(nb.void(STATE))
@@ -268,13 +272,14 @@ def _start_block(
     for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch = 1
         s.units[each].since_ns = now_ns
+        s.units[each].told = 1 if reported else 0
         s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
+        put_in(s, each, now_ns)
     link(s.area, unit, order, migratetype, True)
     if not reported:
         return
     s.area.blocks[unit].flags |= np.uint8(REPORTED)
     for each in range(unit, unit + slots_of(s.area, order)):
-        s.units[each].told = 1
         if host.discards(s, order):
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
 
@@ -282,12 +287,7 @@ def _start_block(
 @compiled(nb.int64(STATE, nb.int64))
 def _finish(s: State, end_ns: Int) -> Int:
     """Close the books; returns the frames of units still waiting."""
-    host.advance(s, end_ns)
-    m = s.meters[0]
-    m.peak = max(m.peak, m.reclaimed)
-    while m.bin < len(s.bins_ns):
-        s.timeline[m.bin] = m.reclaimed
-        m.bin += 1
+    close(s, end_ns)
     for index in range(s.device[0].first, s.device[0].capacity):
         slot = s.slots[index]
         if slot.state == ISOLATED:
@@ -340,7 +340,7 @@ class Schedule:
     ) -> None:
         """Set the lists and the host up as they are when the replay starts."""
         state = self.state
-        state.meters["now_ns"] = now_ns
+        state.levels["now_ns"] = now_ns
         state.zones["latest_free"] = zone_free
         state.zones["free"] = zone_free
         for block in blocks:

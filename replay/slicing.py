@@ -31,6 +31,7 @@ from tracer import (
     Trace,
     Zone,
     open_trace,
+    over_time,
     short_duration,
 )
 
@@ -146,6 +147,7 @@ def _manifest(trace: Trace, span: Span) -> Manifest:
     return replace(
         whole,
         status="complete" if cut_short else "recovered",
+        zones=over_time(whole.zones, [trace.zones]),  # as long as snapshots tell that are cut away
         snapshots=[],
         discarded_events=0,
         end_ns=min(span.to_ns - 1, last_ns),

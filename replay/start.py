@@ -58,7 +58,9 @@ class Start:
         listed, contradicted = None, 0
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
-            whole = untouched(model.settled != FrameState.BUDDY, listed["pfn"], listed["order"])
+            whole = untouched(
+                (model.settled != FrameState.BUDDY).view(np.uint8), listed["pfn"], listed["order"]
+            )
             contradicted = int((~whole).sum())
         reported = heads[model.seen[heads] == 0]
         settled = model.settled
@@ -194,4 +196,7 @@ def _listed(trace: Trace, shot: Snapshot, seen: "NDArray[np.uint8]") -> "NDArray
     listed = np.empty(rows.num_rows, LISTED)
     for key in LISTED.names or ():
         listed[key] = rows[key].to_numpy()
+    index = {(zone.node, zone.name): k for k, zone in enumerate(trace.zones)}
+    places = [index.get((zone.node, zone.name), -1) for zone in shot.zones]
+    listed["zone"] = np.array([*places, -1])[np.minimum(listed["zone"], len(places))]
     return listed[untouched(seen, listed["pfn"], listed["order"])]

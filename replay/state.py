@@ -21,6 +21,7 @@ NEVER = np.iinfo(np.int64).max  # no deadline
 # Flags of a unit.
 FREE = 1  # it is wholly free
 CLOCK_UNKNOWN = 2  # it was so before the trace began
+IN_HANDS = 4  # and in this period in the hands of the policy or the device
 
 # Backings: what the host discards and brings back at once.
 BACKINGS = {"4k": 0, "2m": 1, "thp": 2}
@@ -61,6 +62,8 @@ ZONE = np.dtype(
         ("latest_free", np.int64),
         ("latest_ms", np.int64),
         ("held", np.int64),
+        ("untold", np.int64),  # backed frames of units in PART_GATED or PART_WAITING
+        ("refused", np.int64),  # did a watermark refuse the policy's last visit?
     ]
 )
 SLOT = np.dtype(
@@ -90,9 +93,9 @@ METERS = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "now_ns", "logged", "bin", "sweep", "sweep_ns",
+            "logged", "sweep", "sweep_ns",
             "passes", "calls", "blocks", "frames", "redundant", "acknowledged_only",
-            "reclaimed", "peak", "start", "refaults", "left_censored",
+            "start", "refaults", "left_censored",
             "samples", "max_latency_ns", "missed_units", "missed_frames", "reported_frames",
             "collisions", "collision_frames", "broken", "broken_not_head",
             "entries_walked", "bits_scanned", "hints_captured", "hints_dropped", "rechecks_failed",
@@ -101,6 +104,9 @@ METERS = np.dtype(
         )
     ]
 )  # fmt: skip
+# A number of frames that changes over time: now, since when, at which boundary of `bins_ns` it is next
+# told, and its peak.
+LEVEL = np.dtype([("frames", np.int64), ("now_ns", np.int64), ("bin", np.int64), ("peak", np.int64)])
 LOG = np.dtype(
     [
         ("submit_ns", np.int64),
@@ -115,8 +121,10 @@ LOG = np.dtype(
         ("pad", np.uint8),
     ]
 )
-# Rows of the integrals (see `exact.settle`).
-RECLAIMED, HELD_FRAMES, LATENCY = range(3)
+# Rows of the levels (see `parts`), of their timeline, and the first ones of the integrals.
+RECLAIMED, NEVER_BACKED, PART_HELD, PART_KEPT, PART_GATED, PART_WAITING, LEVELS = range(7)
+# The other rows of the integrals (see `exact.settle`).
+HELD_FRAMES, LATENCY, INTEGRALS = range(LEVELS, LEVELS + 3)
 # Rows of the histograms: frames by latency bucket.
 BY_LATENCY, BY_MISS, BY_CENSORING = range(3)
 
@@ -132,9 +140,10 @@ class State(NamedTuple):
     slots: Any
     device: Any
     meters: Any
+    levels: Any
     integrals: Any
     histograms: Any
-    timeline: Any  # reclaimed frames at each boundary of `bins_ns`
+    timeline: Any  # each level's frames at each boundary of `bins_ns`
     bins_ns: Any
     log: Any
     shape: Any
@@ -160,9 +169,10 @@ STATE = nb.types.NamedTuple(
         _records(SLOT),
         _records(DEVICE),
         _records(METERS),
+        _records(LEVEL),
         nb.int64[:, ::1],
         nb.int64[:, ::1],
-        nb.int64[::1],
+        nb.int64[:, ::1],
         nb.int64[::1],
         _records(LOG),
         nb.int64[::1],
@@ -203,9 +213,10 @@ def new_state(
         slots=np.zeros(capacity, SLOT),
         device=device,
         meters=np.zeros(1, METERS),
-        integrals=np.zeros((3, 2), np.int64),
+        levels=np.zeros(LEVELS, LEVEL),
+        integrals=np.zeros((INTEGRALS, 2), np.int64),
         histograms=np.zeros((3, BUCKETS), np.int64),
-        timeline=np.zeros(len(bins_ns), np.int64),
+        timeline=np.zeros((LEVELS, len(bins_ns)), np.int64),
         bins_ns=bins_ns,
         log=np.zeros(log_rows, LOG),
         shape=shape,

@@ -80,9 +80,16 @@ class Brought:
     relisted: FrameModel | None = field(default=None)
 
     @classmethod
-    def begin(cls, trace: Trace, shot: Snapshot, geometry: Geometry, meaning: NDArray[np.uint8]) -> "Brought":
+    def begin(
+        cls,
+        trace: Trace,
+        shot: Snapshot,
+        geometry: Geometry,
+        meaning: NDArray[np.uint8],
+        frames: Frames | None = None,
+    ) -> "Brought":
         """The snapshot as it was read: it has still to hear the events since."""
-        frames = Frames.of(trace.frames(shot.name), geometry.frames)
+        frames = frames or Frames.of(trace.frames(shot.name), geometry.frames)
         model = FrameModel(meaning, geometry, frames, shot.end_ns)
         relisted = None
         if shot.lists and (lists := trace.lists(shot.name)):

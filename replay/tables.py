@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from replay.composition import SAMPLED
 from replay.policies.protocol import Parameter, Policy
 from tracer import human_bytes, plain
 from tracer.units import human_duration
@@ -12,7 +13,7 @@ from tracer.units import human_duration
 if TYPE_CHECKING:
     from replay.api import Replay
     from replay.engine import Options
-    from replay.validation import Verdict
+    from replay.results import Result
 
 WIDTH = 80
 
@@ -23,13 +24,30 @@ ceiling: share of what could be reclaimed at this order, reporting instantly
 missed: in use again before it was reported   refault: reclaimed, used again
 redund.: reported although the host lacked it already"""
 
+# Columns of the second table: a part of managed memory, and its title.
+WHY = {
+    "reclaimed": "reclaimed",
+    "never_backed": "fresh",
+    "stranded": "stranded",
+    "gated": "gated",
+    "waiting": "waiting",
+    "held": "held",
+    "kept": "kept",
+}
+WHY_LEGEND = """\
+fresh: came while recording, never used   waiting: reportable, for a pass
+stranded: free, but not all of its unit   gated: reportable, a watermark refuses
+held: the policy or the device has it     kept: reported, the host backs it"""
 
-def _console() -> Console:
+
+def new_console() -> Console:
+    """stdout; 80 columns where it is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A table without lines: the first column is text, the others numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
@@ -38,7 +56,7 @@ def _table(*columns: str) -> Table:
 
 def replay_table(done: "Replay", options: "Options") -> None:
     """One row a policy: how soon, how much, at what cost; then how right the trace is."""
-    console = _console()
+    console = new_console()
     first_ns, last_ns = done.trace.span_ns
     guest = done.trace.manifest.guest
     console.print(
@@ -48,16 +66,48 @@ def replay_table(done: "Replay", options: "Options") -> None:
     )
     for line in done.limits:
         console.print(f"note: {plain(line)}", style="dim", markup=False)
-    table = _table("policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls")
+    table = new_table(
+        "policy", "p50", "p90", "p99", "mean", "ceiling", "missed", "refault", "redund.", "calls"
+    )
     labels = _labels([result.policy for result in done.results])
     for label, result in zip(labels, done.results, strict=True):
         table.add_row(label, *_row(result.summary))
     console.print(table)
     console.print(LEGEND, style="dim")
+    _why_table(console, labels, done)
     for label, result in zip(labels, done.results, strict=True):
-        console.print(f"  {label}: {_settings(result.params)}", style="dim")
+        console.print(f"  {label}: {settings_text(result.params)}", style="dim")
     for line in _trust(done.fidelity):
         console.print(line)
+
+
+def _why_table(console: Console, labels: list[str], done: "Replay") -> None:
+    """Mean bytes of each part of free memory; what is used is the same for all policies."""
+    console.print(f"\nwhy memory does not come back, on average: {_used(done.results[0])}", soft_wrap=True)
+    table = new_table("policy", *WHY.values())
+    for label, result in zip(labels, done.results, strict=True):
+        means = result.mean_bytes
+        table.add_row(label, *(_size(means[part]) for part in WHY))
+    console.print(table)
+    console.print(WHY_LEGEND, style="dim")
+
+
+def _used(result: "Result") -> str:
+    """Managed memory, and what of it is used."""
+    means = result.mean_bytes
+    managed = sum(mean for mean in means.values() if mean is not None)
+    used = sum(means[part] or 0 for part in ("other_used", *SAMPLED))
+    apart = ", ".join(
+        f"{name} {_size(means[part])}"
+        for part, name in (("page_cache", "page cache"), ("on_pcp", "per-CPU lists"))
+        if means[part] is not None
+    )
+    by_what = apart or "the trace has no samples that tell by what"
+    return f"{_size(managed)} managed, {_size(used)} used\n({by_what})"
+
+
+def _size(mean_bytes: float | None) -> str:
+    return "-" if mean_bytes is None else _tight(human_bytes(mean_bytes))
 
 
 def _labels(names: list[str]) -> list[str]:
@@ -76,7 +126,7 @@ def _row(summary: dict[str, Any]) -> list[str]:
     mean = reclaimed["mean_bytes"]
     return [
         *(_tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
-        "-" if mean is None else _tight(human_bytes(mean)),
+        _size(mean),
         "-" if share is None else f"{share:.1%}",
         _tight(human_bytes(summary["missed"]["bytes"])),
         _tight(human_bytes(summary["refaults"]["bytes"])),
@@ -85,7 +135,8 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(params: dict[str, Any]) -> str:
+def settings_text(params: dict[str, Any]) -> str:
+    """A policy's parameters as a user writes them."""
     return ", ".join(f"{name}={_value(value)}" for name, value in params.items())
 
 
@@ -115,7 +166,7 @@ def _trust(fidelity: dict[str, int | None]) -> list[str]:
 
 def policy_table(policies: list[Policy]) -> None:
     """Each policy with its parameters, needs and source."""
-    console = _console()
+    console = new_console()
     for policy in policies:
         console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
         for parameter in policy.parameters:
@@ -129,60 +180,3 @@ def _default(parameter: Parameter) -> str:
     if parameter.default is None:
         return "(pageblock order)"
     return _value(parameter.written(parameter.default))
-
-
-def verdict_table(verdict: "Verdict") -> None:
-    """Frames and free blocks, model against kernel."""
-    console = _console()
-    f = verdict.fidelity
-    impossible = f["exit_of_used"] + f["entry_of_free"]
-    path, name = plain(str(verdict.trace.path)), plain(verdict.snapshot.name)
-    console.print(f"{path}: the model against the {name} snapshot")
-    table = _table("", "count", "share")
-    table.add_row("steps", f"{f['steps']:,}", "")
-    table.add_row("impossible: exit of a used frame", f"{f['exit_of_used']:,}", "")
-    table.add_row("impossible: entry of a free frame", f"{f['entry_of_free']:,}", "")
-    table.add_row("impossible steps", f"{impossible:,}", f"{verdict.impossible_share:.4%} of steps")
-    table.add_row("events lost while recording", f"{f['lost_events']:,}", "")
-    table.add_row("frames compared", f"{f['frames_checked']:,}", "")
-    table.add_row("frames that changed", f"{f['frames_changed']:,}", "")
-    table.add_row("frames wrong", f"{f['frames_wrong']:,}", f"{verdict.wrong_share:.4%} of changed")
-    table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
-    table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
-    console.print(table)
-    if len(verdict.comparisons) > 1:
-        console.print(_snapshots(verdict))
-    if verdict.orders:
-        console.print(_free_blocks(verdict))
-    for warning in verdict.warnings:
-        console.print(f"note: {plain(warning)}", style="dim", markup=False)
-
-
-def _snapshots(verdict: "Verdict") -> Table:
-    """A row for each snapshot; the model starts anew from the one before it."""
-    table = _table("snapshot", "at", "steps", "impossible", "changed", "wrong", "share", "limbo", "orders")
-    first_ns = verdict.trace.span_ns[0]
-    for found in verdict.comparisons:
-        counts = found.counts
-        table.add_row(
-            plain(found.snapshot.name),
-            human_duration((found.snapshot.end_ns - first_ns) / 1e9),
-            f"{counts['steps']:,}",
-            f"{counts['exit_of_used'] + counts['entry_of_free']:,}",
-            f"{counts['frames_changed']:,}",
-            f"{counts['frames_wrong']:,}",
-            f"{found.wrong_share:.3%}",
-            f"{counts['frames_limbo']:,}",
-            f"{counts['orders_wrong']}",
-        )
-    return table
-
-
-def _free_blocks(verdict: "Verdict") -> Table:
-    """Free blocks by order of each zone, the model's above the kernel's."""
-    table = _table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
-    for zone in verdict.orders:
-        name = f"{zone.node}/{plain(zone.zone)}"
-        table.add_row(f"{name} model", *map(str, zone.model))
-        table.add_row(f"{name} kernel", *map(str, zone.kernel))
-    return table

@@ -1,18 +1,23 @@
-"""The project's conscience: the model against what the kernel said, at every snapshot of a trace.
+"""The project's conscience: the model against what the kernel said, at every snapshot of a trace and
+at every sample.
 
 Between two snapshots the model lives on its own, restarted from the first of them, so that each
 interval stands alone: what was lost in one does not spoil the next.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from replay.buddy.ops import meaning_of
-from replay.comparison import Comparison, Interval, ZoneOrders
+from replay.comparison import Comparison, Interval, Subject
+from replay.counting import Counted
+from replay.drift import JUDGED_STEPS, Drift, to_json
+from replay.geometry import Geometry
 from replay.limits import limits
 from replay.start import refuse_filtered
-from replay.stretches import event_columns, pieces, snapshots_of
+from replay.stretches import pieces, snapshots_of
+from replay.survey import Survey
 from tracer import Fault, Snapshot, Trace
 
 _SUMS = ("steps", "exit_of_used", "entry_of_free", "outside", "unknown_ops")
@@ -24,11 +29,13 @@ class Verdict:
 
     Attributes:
         comparisons: one per snapshot after the first, in order.
+        direct_frees: frees that the trace as a whole shows to have gone straight into the buddy.
         warnings: what limits the comparison.
     """
 
     trace: Trace
     comparisons: list[Comparison]
+    direct_frees: int
     warnings: list[str]
 
     @property
@@ -42,9 +49,29 @@ class Verdict:
         return self.last.snapshot
 
     @property
-    def orders(self) -> list[ZoneOrders]:
+    def orders(self) -> list[Counted]:
         """Free blocks by order at the last snapshot, per zone."""
         return self.last.orders
+
+    @property
+    def zones(self) -> list[str]:
+        """Names of the zones that `Counted.zone` numbers."""
+        return [f"{zone.node}/{zone.name}" for zone in self.trace.zones]
+
+    @property
+    def drifts(self) -> list[Drift]:
+        """The samples, stretch by stretch: the model is corrected in between only."""
+        return [Drift(self.trace, each.before.end_ns, each.counted) for each in self.comparisons]
+
+    @property
+    def judged(self) -> list[Counted]:
+        """Samples of zones with at least `JUDGED_STEPS` events since the one before."""
+        return [each for drift in self.drifts for each in drift.judged]
+
+    @property
+    def right(self) -> int:
+        """How many of the judged are right."""
+        return sum(not each.wrong for each in self.judged)
 
     @property
     def fidelity(self) -> dict[str, int]:
@@ -55,8 +82,8 @@ class Verdict:
         steps = {name: sum(each.counts[name] for each in self.comparisons) for name in _SUMS}
         last = {name: count for name, count in self.last.counts.items() if name not in _SUMS}
         orders = {name: last.pop(name) for name in ("orders_checked", "orders_wrong")}
-        lost = {"lost_events": self.trace.manifest.lost}
-        return {**steps, **lost, **last, "frames_corrected": corrected, **orders}
+        told = {"direct_frees": self.direct_frees, "lost_events": self.trace.manifest.lost}
+        return {**steps, **told, **last, "frames_corrected": corrected, **orders}
 
     @property
     def wrong_share(self) -> float:
@@ -74,27 +101,47 @@ class Verdict:
         return {
             "trace": str(self.trace.path),
             "fidelity": self.fidelity,
-            "snapshots": [_snapshot_json(each, self.trace.span_ns[0]) for each in self.comparisons],
-            "samples": [],
+            "snapshots": [self._snapshot_json(each) for each in self.comparisons],
+            "samples": [self._sample_json(each) for drift in self.drifts for each in drift.samples],
+            "drift": [to_json(drift, self.trace.span_ns[0], self.zones) for drift in self.drifts],
             "truth": None,
             "warnings": self.warnings,
         }
 
+    def _snapshot_json(self, found: Comparison) -> dict[str, Any]:
+        return {
+            "name": found.snapshot.name,
+            "since": found.before.name,
+            "time_s": (found.snapshot.end_ns - self.trace.span_ns[0]) / 1e9,
+            **{name: found.counts[name] for name in found.counts if name.startswith(("frames_", "orders_"))},
+            "frames_wrong_share": found.wrong_share,
+            "frames_wrong_by_cause": found.wrong_by_cause,
+            "impossible_share": found.impossible_share,
+            "zones": [self._zone_json(each) for each in found.orders],
+        }
 
-def _snapshot_json(found: Comparison, first_ns: int) -> dict[str, Any]:
-    return {
-        "name": found.snapshot.name,
-        "since": found.before.name,
-        "time_s": (found.snapshot.end_ns - first_ns) / 1e9,
-        **{name: found.counts[name] for name in found.counts if name.startswith(("frames_", "orders_"))},
-        "frames_wrong_share": found.wrong_share,
-        "impossible_share": found.impossible_share,
-        "zones": [asdict(orders) for orders in found.orders],
-    }
+    def _zone_json(self, found: Counted) -> dict[str, Any]:
+        zone = self.trace.zones[found.zone]
+        counts = {"model": found.model.tolist(), "kernel": found.kernel.tolist()}
+        return {"node": zone.node, "zone": zone.name, **counts}
+
+    def _sample_json(self, found: Counted) -> dict[str, Any]:
+        zone = self.trace.zones[found.zone]
+        return {
+            "time_s": (found.reading.begin_ns - self.trace.span_ns[0]) / 1e9,
+            "node": zone.node,
+            "zone": zone.name,
+            "steps": found.steps,
+            "impossible": found.impossible,
+            "isolations": found.isolations,
+            "judged": found.steps >= JUDGED_STEPS,
+            "orders_wrong": found.wrong,
+            "difference": found.difference.tolist() if found.wrong else None,
+        }
 
 
 def validate(trace: Trace) -> Verdict:
-    """Compare the model with every snapshot after the first.
+    """Compare the model with every snapshot after the first, and with the samples in between.
 
     Raises:
         Fault: when the trace has no two snapshots, or cannot be read.
@@ -111,13 +158,15 @@ def validate(trace: Trace) -> Verdict:
     if len(shots) < 2:
         trace.frames("end")  # says which one is missing
         trace.frames("start")
-    meaning = meaning_of(trace)
-    intervals = [Interval(trace, before, after, meaning) for before, after in pairwise(shots)]
+    geometry, meaning = Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace, own_reporting=True)
+    subject = Subject(trace, Survey.of(trace, geometry, meaning), geometry, meaning)
+    intervals = [Interval(subject, before, after) for before, after in pairwise(shots)]
     cuts = [instant for interval in intervals for instant in interval.instants]
-    for until_ns, columns in pieces(event_columns(trace), cuts):
+    for until_ns, columns in pieces(subject.survey.batches(), cuts):
         for interval in intervals:
             interval.feed(until_ns, columns)
-    return Verdict(trace, [interval.finish() for interval in intervals], _caveats(trace, shots))
+    found = [interval.finish() for interval in intervals]
+    return Verdict(trace, found, len(subject.survey.direct), _caveats(trace, shots))
 
 
 def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:
@@ -132,5 +181,5 @@ def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:
         if lost:
             caveats.append(f"up to {lost:,} events were lost between {before.name} and {after.name}")
     if trace.manifest.rung == "tracepoints":
-        caveats.append("tracepoints only: isolation by compaction and direct frees of order 0 leave no event")
+        caveats.append("tracepoints only: isolation by compaction leaves no event")
     return caveats

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Loss,
         Manifest,
         Op,
+        PageTypes,
         Probe,
         Snapshot,
         Zone,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
+    from tracer.zones import over_time, overlaps
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Loss",
     "Manifest",
     "Op",
+    "PageTypes",
     "Probe",
     "Snapshot",
     "Trace",
@@ -47,6 +50,8 @@ __all__ = [
     "human_bytes",
     "open_trace",
     "output_fault",
+    "over_time",
+    "overlaps",
     "plain",
     "put_in_place",
     "remove_tree",
@@ -65,6 +70,7 @@ _HOMES = {
     "Loss": "format",
     "Manifest": "format",
     "Op": "format",
+    "PageTypes": "format",
     "Probe": "format",
     "Snapshot": "format",
     "Trace": "reader",
@@ -76,6 +82,8 @@ _HOMES = {
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
+    "over_time": "zones",
+    "overlaps": "zones",
     "plain": "terminal",
     "put_in_place": "output",
     "remove_tree": "output",

@@ -4,7 +4,7 @@ contradicts itself in one, but can be read: told.
 
 import re
 from collections.abc import Hashable, Iterable, Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from tracer.format import (
     FORMAT_VERSION,
@@ -12,6 +12,7 @@ from tracer.format import (
     MAX_ORDER_LIMIT,
     MAX_ZONES,
     PFN_BITS,
+    Guest,
     Manifest,
     Part,
     Probe,
@@ -48,7 +49,7 @@ def check_values(manifest: Manifest) -> None:
     _refuse_twice(MANIFEST, "probes", [(probe.name, probe.kind, probe.op) for probe in manifest.probes])
     _check_zones(MANIFEST, manifest.zones)
     for index, shot in enumerate(manifest.snapshots):
-        _check_snapshot(f"{MANIFEST}.snapshots[{index}]", shot, manifest.guest.max_order + 1)
+        _check_snapshot(f"{MANIFEST}.snapshots[{index}]", shot, manifest.guest)
     _check_sequence(manifest.snapshots)
 
 
@@ -71,10 +72,11 @@ def _check_words(manifest: Manifest) -> None:
             raise damaged(f"{MANIFEST}.filters.{name}", f"it has {len(bounds)} numbers, not 2")
 
 
-def _check_snapshot(where: str, shot: Snapshot, orders: int) -> None:
+def _check_snapshot(where: str, shot: Snapshot, guest: Guest) -> None:
     if not SNAPSHOT_NAME.fullmatch(shot.name):
         raise damaged(f"{where}.name", f"{shot.name!r:.80} is no name of a snapshot")
-    _check(where, _of_snapshot(shot, orders))
+    _check(where, _of_snapshot(shot, guest.max_order + 1))
+    _check(where, _of_page_types(shot, guest))
     _check_zones(where, shot.zones)
     _refuse_twice(where, "buddyinfo", [(info.node, info.zone) for info in shot.buddyinfo])
     files = [part.file for part in shot.parts]
@@ -121,29 +123,23 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if names and names[0] not in ("start", "end") and not kept:
         yield f"the start snapshot is missing: the trace begins with {names[0]}"
     for shot in manifest.snapshots:
-        if _spans(shot.zones) != _spans(zones):
-            yield f"snapshot {shot.name}: its zones are not those of {names[0]}, which count"
-        named = {(zone.node, zone.name) for zone in shot.zones}
+        named = {(zone.node, zone.name): zone for zone in shot.zones}
+        for zone in zones:
+            later = named.get((zone.node, zone.name))
+            if later is None or later.start_pfn > zone.start_pfn or later.end_pfn < zone.end_pfn:
+                place = f"{zone.node}/{zone.name}"
+                yield f"snapshot {shot.name}: zone {place} is gone or smaller than in {names[0]}"
         for info in shot.buddyinfo:
             if (info.node, info.zone) not in named:
-                zone = f"{info.node}/{info.zone}"
-                yield f"snapshot {shot.name}: buddyinfo tells of zone {zone}, which it has not"
+                place = f"{info.node}/{info.zone}"
+                yield f"snapshot {shot.name}: buddyinfo tells of zone {place}, which it has not"
     for probe in manifest.probes if manifest.status == "complete" else ():
         if probe.hits != probe.kept + probe.lost + probe.filtered:
             yield f"probe {probe.name}: {probe.hits} hits are not what was kept, lost and filtered together"
 
 
-def _spans(zones: list[Zone]) -> list[tuple[int, str, int, int]]:
-    return [(zone.node, zone.name, zone.start_pfn, zone.end_pfn) for zone in zones]
-
-
 def _of_spans(zones: list[Zone]) -> Iterator[str]:
-    """Zones that share frames, or have more than they span."""
-    for one, other in combinations(sorted(zones, key=lambda zone: zone.start_pfn), 2):
-        if other.start_pfn < one.end_pfn:
-            end = min(one.end_pfn, other.end_pfn)
-            names = " and ".join(f"{zone.node}/{zone.name}" for zone in (one, other))
-            yield f"zones {names} overlap at pfn {other.start_pfn}..{end}: whose those are is not known"
+    """Zones that have more than they span."""
     for zone in zones:
         for name in ("present", "managed", "free"):
             count = getattr(zone, name)
@@ -229,6 +225,25 @@ def _of_snapshot(shot: Snapshot, orders: int) -> Iterator[Limit]:
             yield f"{where}.blocks[{order}]", blocks, 0, MOST_COUNT
         yield _instant(f"{where}.read_begin_ns", info.read_begin_ns)
         yield _ends(f"{where}.read_end_ns", info.read_begin_ns, info.read_end_ns)
+
+
+def _of_page_types(shot: Snapshot, guest: Guest) -> Iterator[Limit]:
+    kinds, orders = len(guest.migratetypes), guest.max_order + 1
+    for index, types in enumerate(shot.page_types):
+        where = f"page_types[{index}]"
+        yield f"{where}.free_blocks, their number", len(types.free_blocks), kinds, kinds
+        yield f"{where}.pageblocks, their number", len(types.pageblocks), kinds, kinds
+        for kind, (blocks, count) in enumerate(zip(types.free_blocks, types.pageblocks, strict=False)):
+            yield f"{where}.free_blocks[{kind}], their number", len(blocks), orders, orders
+            for order, free in enumerate(blocks):
+                yield f"{where}.free_blocks[{kind}][{order}]", free, 0, MOST_COUNT
+            yield f"{where}.pageblocks[{kind}]", count, 0, MOST_COUNT
+        for place, cut in enumerate(types.cut_off):
+            yield f"{where}.cut_off[{place}], its length", len(cut), 2, 2
+            yield f"{where}.cut_off[{place}][0]", cut[0] if cut else 0, 0, kinds - 1
+            yield f"{where}.cut_off[{place}][1]", cut[-1] if cut else 0, 0, orders - 1
+        yield _instant(f"{where}.read_begin_ns", types.read_begin_ns)
+        yield _ends(f"{where}.read_end_ns", types.read_begin_ns, types.read_end_ns)
 
 
 def _of_probes(probes: list[Probe]) -> Iterator[Limit]:

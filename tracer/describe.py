@@ -65,7 +65,7 @@ def _guest(trace: Trace) -> Iterator[str]:
     """The guest, and how it was recorded."""
     manifest, guest = trace.manifest, trace.manifest.guest
     first_ns, last_ns = trace.span_ns
-    managed = sum(zone.managed for zone in manifest.zones) * guest.page_size
+    managed = sum(zone.managed for zone in trace.zones) * guest.page_size
     yield f"{trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, {human_bytes(trace.size_bytes)}"
     yield f"guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs"
     pages = f"pages of {guest.page_size} bytes"
@@ -83,7 +83,7 @@ def _guest(trace: Trace) -> Iterator[str]:
         yield f"kept only: {', '.join(f'{name} {value}' for name, value in kept.items())}"
     owners = [name for name in OPTIONAL_COLUMNS if f"--with-{name}" in manifest.command_line]
     yield f"names who asked for pages: {', '.join(owners) or 'no'}"
-    for zone in manifest.zones:
+    for zone in trace.zones:
         pfns = f"pfn {zone.start_pfn}..{zone.end_pfn}"
         yield f"zone {zone.node}/{zone.name}: {pfns}, {zone.managed:,} frames managed"
 

@@ -166,6 +166,21 @@ class Part:
 
 
 @dataclass(frozen=True)
+class PageTypes:
+    """Free blocks and pageblocks of one zone by migratetype, read from /proc/pagetypeinfo between two
+    instants. Migratetypes are those of `Guest.migratetypes`, in that order.
+    """
+
+    node: int
+    zone: str
+    free_blocks: list[list[int]]  # by migratetype, then order
+    cut_off: list[list[int]]  # [migratetype, order]: the kernel stopped counting, there are that many or more
+    pageblocks: list[int]  # by migratetype
+    read_begin_ns: int
+    read_end_ns: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The guest's whole memory, read while events go on: frames/NAME.parquet and these counts."""
 
@@ -176,6 +191,7 @@ class Snapshot:
     buddyinfo: list[BuddyInfo]
     lists: bool = False  # frames/NAME-lists.parquet is there
     parts: list[Part] = field(default_factory=list)  # of `files`; none in traces of older recorders
+    page_types: list[PageTypes] = field(default_factory=list)  # of start and end, where it could be read
 
     @property
     def files(self) -> list[str]:

@@ -36,6 +36,7 @@ from tracer.index import RECORD_AGAIN, read_index
 from tracer.output import is_being_recorded
 from tracer.parquet import arrow_schema
 from tracer.rows import EventRows, SampleRows, check_counters, check_lists, check_runs
+from tracer.zones import over_time
 
 if TYPE_CHECKING:
     import polars as pl
@@ -167,8 +168,12 @@ class Trace:
 
     @property
     def zones(self) -> list[Zone]:
-        """The zones: of the start snapshot when there is one."""
-        return self.start.zones if self.start else self.manifest.zones
+        """The zones as the trace begins: of the start snapshot when there is one. Their spans cover
+        what the manifest and later snapshots say of them, too, and zones that only those have follow
+        (`over_time`).
+        """
+        first = self.start.zones if self.start else self.manifest.zones
+        return over_time(first, [self.manifest.zones, *(shot.zones for shot in self.manifest.snapshots)])
 
     @property
     def rows(self) -> int:

@@ -110,7 +110,7 @@ def _expand(state: Words, first: Words, count: Words, value: Words) -> None:
 
 
 # What a frame has seen inside its window (bits).
-CHANGED, AMBIGUOUS = 1, 2
+CHANGED, AMBIGUOUS, IMPOSSIBLE, SCANNED = 1, 2, 4, 8
 _WINDOWS = nb.int64[:, ::1]
 
 
@@ -167,8 +167,10 @@ def _play(
             limbo = state[frame] == _LIMBO
             if ts_ns[i] > windows[1, frame >> CHUNK_ORDER] and not (limbo and ts_ns[i] <= settled_ns):
                 judged = True
-                if state[frame] != _UNKNOWN:
-                    impossible |= (limbo or state[frame] == _BUDDY) == (target == _BUDDY)
+                was_free = limbo or state[frame] == _BUDDY
+                if state[frame] != _UNKNOWN and was_free == (target == _BUDDY):
+                    impossible = True
+                    seen[frame] |= IMPOSSIBLE
             state[frame] = target
             seen[frame] |= CHANGED
         if judged:
@@ -192,7 +194,7 @@ class FrameModel:
 
     Attributes:
         state: `FrameState` per frame, uint8.
-        seen: CHANGED and AMBIGUOUS bits per frame.
+        seen: bits per frame: CHANGED, AMBIGUOUS, IMPOSSIBLE (a step of it was), SCANNED (`mark_scanned`).
         counters: STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS.
     """
 
@@ -238,6 +240,11 @@ class FrameModel:
         ts_ns, op, pfn, order = (columns[name] for name in ("ts_ns", "op", "pfn", "order"))
         model = (self._meaning, self._bounds, self._last, self.state, self.seen, self._windows)
         _play(ts_ns, op, pfn, order, *model, self._settled_ns, self.counters)
+
+    def mark_scanned(self, first: "NDArray[np.int64]", count: "NDArray[np.int64]") -> None:
+        """Frames in ranges of which compaction took some, nobody knows which."""
+        for start, size in zip(first.tolist(), count.tolist(), strict=True):
+            self.seen[start : start + size] |= SCANNED
 
 
 def untouched(

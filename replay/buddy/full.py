@@ -13,9 +13,9 @@ import numpy as np
 
 from replay.buddy.area import BY_PAGEBLOCK, new_area
 from replay.buddy.bitmap import bitmap_of, mark
-from replay.buddy.lists import link, pageblock_type
+from replay.buddy.lists import insert, link, pageblock_type
 from replay.buddy.playing import FULL, Full, play, take_out
-from replay.buddy.steps import Columns, event_arrays, zone_bounds
+from replay.buddy.steps import BOUNDS, Columns, event_arrays, zone_bounds
 from replay.jit import Int, Words, compiled
 from tracer import FrameState
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from replay.buddy.rules import Rules
     from replay.geometry import Geometry
     from replay.start import Start
+
+_USED, _BUDDY = int(FrameState.USED), int(FrameState.BUDDY)
 
 
 @compiled(nb.void(FULL, nb.int64[::1], nb.int64[::1], nb.int64))
@@ -41,6 +43,23 @@ def _remove(f: Full, frames: Words) -> None:
     for frame in frames:
         mark(f.free, frame, 1, False)
         take_out(f, frame, 0, -1)
+
+
+@compiled(nb.void(FULL, nb.uint8[::1], BOUNDS))
+def _correct(f: Full, state: Words, bounds: Words) -> None:
+    """Frames become what `state` says: first those in use leave, then those in the buddy enter."""
+    for said in (_USED, _BUDDY):
+        for zone in range(len(bounds)):
+            for frame in range(bounds[zone, 0], min(bounds[zone, 1], len(state))):
+                if state[frame] != said:
+                    continue
+                mark(f.strange, frame, 1, False)
+                mark(f.unknown, frame, 1, False)
+                was_free = mark(f.free, frame, 1, said == _BUDDY)
+                if said == _USED and was_free:
+                    take_out(f, frame, 0, -1)
+                elif said == _BUDDY and not was_free:
+                    insert(f.area, frame, 0, False)
 
 
 class FullModel:
@@ -99,6 +118,13 @@ class FullModel:
     def list_blocks(self, heads: "NDArray[np.int64]", migratetypes: "NDArray[np.int64]", order: int) -> None:
         """Put blocks of one order on their lists (-1: of their pageblock's type), from head to tail."""
         _list_all(self.full, heads, migratetypes, order)
+
+    def correct(self, state: "NDArray[np.uint8]") -> None:
+        """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy).
+
+        `state`: `FrameState` per frame, uint8. What it does not know stays as it is. No steps.
+        """
+        _correct(self.full, state, self._bounds)
 
     def remove(self, frames: "NDArray[np.int64]") -> None:
         """Take single frames off the lists, those of them that are free."""

@@ -16,6 +16,7 @@ from replay.buddy.area import NOBODY, REPORTED
 from replay.geometry import Geometry
 from replay.isolation import drain, free_known, isolate, read_counts, rotate
 from replay.jit import Int, Words, compiled
+from replay.parts import visit
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -154,7 +155,9 @@ def _next_list(s: State, memory: Words) -> bool:
 def _process_zone(s: State, memory: Words, now_ns: Int) -> bool:
     """page_reporting_process_zone(), from where it was; True when a batch is to be reported."""
     if memory[_PHASE] == _ZONE_START:
-        if not _gate_open(s, memory):
+        refused = not _gate_open(s, memory)
+        visit(s, memory[_ZONE], refused, now_ns)
+        if refused:
             return False
         memory[_LIST_ORDER], memory[_TYPE] = s.shape[REPORTING_ORDER], -1
     while memory[_PHASE] == _WALKING or _next_list(s, memory):

@@ -30,6 +30,7 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 HOST_PAGE_BYTES = 2 * 1024 * 1024
 
+PARTS = ("reclaimed", "never_backed", "used", "stranded", "gated", "waiting", "held", "kept")
 BACKED, RECLAIMED, FRESH = "backed", "reclaimed", "fresh"
 IDLE, REQUESTED, ACTIVE = "IDLE", "REQUESTED", "ACTIVE"
 
@@ -41,6 +42,9 @@ Correction = tuple[int, dict[int, str]]
 
 ListKey = tuple[int, int, int]
 """(zone index, order, migratetype)."""
+
+Composition = dict[str, int]
+"""Part of managed memory -> frames, or frame ns; see ``Replay.part_of``."""
 
 ReportRow = tuple[int, int, int, int, int, int, int]
 """(submit_ns, done_ns, call_no, pass_no, pfn, order, new_bytes); both numbers count from 1."""
@@ -625,6 +629,8 @@ class Outcome:
     entries_walked: int
     rotations: int
     lists_end: dict[ListKey, list[int]]
+    compositions: list[Composition]
+    part_frame_ns: Composition
 
     def free_units(self, order: int) -> list[int]:
         """The wholly free units of ``order`` at the end."""
@@ -677,6 +683,7 @@ class Setup:
     observer: Callable[[Replay], None] | None = None
     corrections: list[Correction] = field(default_factory=list)
     listed: list[tuple[int, int, int]] = field(default_factory=list)
+    bins_ns: list[int] = field(default_factory=list)
 
 
 class ReplayOver(Exception):
@@ -732,6 +739,9 @@ class Replay:
         self.entries_walked = 0
         self.rotations = 0
         self.corrected = 0
+        self.refused: set[int] = set()  # zones whose last visit a watermark refused
+        self.compositions: list[Composition] = []
+        self.part_frame_ns: Composition = dict.fromkeys(PARTS, 0)
 
     def _check_arguments(self) -> None:
         setup = self.setup
@@ -790,7 +800,39 @@ class Replay:
         self.managed_byte_ns += len(self.frames.managed) * page * elapsed
         self.free_byte_ns += self.frames.free_count() * page * elapsed
         self.reportable_byte_ns += len(self.since) * self.size(self.reporting_order) * elapsed
+        if self.setup.bins_ns and elapsed:
+            self._note_composition(t)
         self.now = t
+
+    def _note_composition(self, t: int) -> None:
+        """What managed memory is made of from now to ``t``: at the bins before ``t``, and over time."""
+        parts = self.composition()
+        for part, frames in parts.items():
+            self.part_frame_ns[part] += frames * (t - self.now)
+        self.compositions += [parts for at in self.setup.bins_ns if self.now <= at < t]
+
+    def composition(self) -> Composition:
+        """Frames of each part, counted one by one."""
+        parts = dict.fromkeys(PARTS, 0)
+        for frame in self.frames.managed:
+            parts[self.part_of(frame)] += 1
+        return parts
+
+    def part_of(self, frame: int) -> str:
+        """The part of managed memory a frame belongs to: why the host has it, or has it not."""
+        unit = align_down(frame, self.reporting_order)
+        what = self.host.state[frame]
+        if what != BACKED:
+            return "reclaimed" if what == RECLAIMED else "never_backed"
+        if self.frames.state_of(frame) == "used":
+            return "used"
+        if unit not in self.since:
+            return "stranded"
+        if self.in_flight(unit):
+            return "held"
+        if unit in self.told:
+            return "kept"
+        return "gated" if self.guest.zone_of_range(frame, 1) in self.refused else "waiting"
 
     def _note_peak(self) -> None:
         """The peak is of what an instant ends with, not of what passes within one."""
@@ -822,6 +864,7 @@ class Replay:
         self.apply_events(self.setup.end_ns)
         self.advance(self.setup.end_ns)
         self._note_peak()
+        self.compositions += [self.composition() for at in self.setup.bins_ns if at == self.now]
         return self._outcome()
 
     def _run_loop(self) -> None:
@@ -1162,6 +1205,8 @@ class Replay:
             entries_walked=self.entries_walked,
             rotations=self.rotations,
             lists_end={key: list(heads) for key, heads in self.lists.lists.items() if heads},
+            compositions=self.compositions,
+            part_frame_ns=self.part_frame_ns,
         )
 
 
@@ -1282,7 +1327,9 @@ class UpstreamReplay(Replay):
         self.status = ACTIVE
         self.deadline = None
         for zone in range(len(self.guest.zones)):
+            self.refused.add(zone)
             if self._gate_open(zone):
+                self.refused.discard(zone)
                 self._process_zone(zone)
         if self.status == REQUESTED:
             self.deadline = self._timer()
@@ -1343,6 +1390,7 @@ class UpstreamReplay(Replay):
         zone, order = self.lists.blocks[pfn].zone, self.lists.blocks[pfn].order
         available = self.zone_free(zone, self.now) - self.held(zone)
         if not available > self.guest.zones[zone].min + (1 << order):
+            self.refused.add(zone)
             return False
         self.lists.remove(pfn)
         if order >= self.guest.pageblock_order - 1:
@@ -1479,6 +1527,7 @@ def simulate(
     observer: Callable[[Replay], None] | None = None,
     corrections: list[Correction] | None = None,
     listed: list[tuple[int, int, int]] | None = None,
+    bins_ns: list[int] | None = None,
 ) -> Outcome:
     """Replay the events of [t0_ns, end_ns] under one policy.
 
@@ -1486,7 +1535,8 @@ def simulate(
     budget, gate, rounding 'none' | 'wheel', putback 'tail' | 'head', jiffies0, mono0_ns).
     ``observer`` sees the replay after the start, every event and every completed report.
     ``corrections`` are snapshots in between; ``listed``, as (pfn, order, migratetype), the free lists
-    that were read at the start, each from head to tail.
+    that were read at the start, each from head to tail. ``bins_ns``: instants at which the outcome
+    tells what managed memory was made of.
     """
     setup = Setup(
         guest,
@@ -1503,5 +1553,6 @@ def simulate(
         observer,
         corrections or [],
         listed or [],
+        bins_ns or [],
     )
     return POLICIES[policy](setup).run()

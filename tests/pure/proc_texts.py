@@ -141,6 +141,59 @@ Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic      
 Node 0, zone      DMA            1            7            0            0            8            0 
 """  # noqa: W291 - as above
 
+# Linux 5.10 with contiguous allocations and two nodes, three orders: each node brings its headings
+# anew, a list of 100,000 blocks is cut off, and the kernel tracks page owners.
+TWO_NODES_PAGETYPEINFO = """\
+Page block order: 9
+Pages per block:  512
+
+Free pages count per migrate type at order       0      1      2 
+Node    0, zone    DMA32, type    Unmovable      1      2      3 
+Node    0, zone    DMA32, type      Movable >100000     20  99999 
+Node    0, zone    DMA32, type  Reclaimable      4      0      0 
+Node    0, zone    DMA32, type   HighAtomic      0      0      0 
+Node    0, zone    DMA32, type          CMA      0      0      7 
+Node    0, zone    DMA32, type      Isolate      0      0      0 
+
+Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic          CMA      Isolate 
+Node 0, zone    DMA32           11         1500           12            0            8            1 
+
+Number of mixed blocks    Unmovable      Movable  Reclaimable   HighAtomic          CMA      Isolate 
+Node 0, zone    DMA32            3            5            0            0            0            0 
+Page block order: 9
+Pages per block:  512
+
+Free pages count per migrate type at order       0      1      2 
+Node    1, zone   Normal, type    Unmovable      0      0 >100000 
+Node    1, zone   Normal, type      Movable      0      5     50 
+Node    1, zone   Normal, type  Reclaimable      0      0      0 
+Node    1, zone   Normal, type   HighAtomic      0      1      0 
+Node    1, zone   Normal, type          CMA      0      0      0 
+Node    1, zone   Normal, type      Isolate      0      0      0 
+
+Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic          CMA      Isolate 
+Node 1, zone   Normal            1         2047            0            1            0            0 
+
+Number of mixed blocks    Unmovable      Movable  Reclaimable   HighAtomic          CMA      Isolate 
+Node 1, zone   Normal            0            9            0            0            0            0 
+"""  # noqa: W291 - as above
+
+# Linux 4.19, before counts were cut off: a list longer than 100,000 is counted to its end.
+OLD_PAGETYPEINFO = """\
+Page block order: 9
+Pages per block:  512
+
+Free pages count per migrate type at order       0      1 
+Node    0, zone   Normal, type    Unmovable 123456      2 
+Node    0, zone   Normal, type      Movable      0 1234567 
+Node    0, zone   Normal, type  Reclaimable      0      0 
+Node    0, zone   Normal, type   HighAtomic      0      0 
+Node    0, zone   Normal, type      Isolate      0      0 
+
+Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic      Isolate 
+Node 0, zone   Normal            1            7            0            0            0 
+"""  # noqa: W291 - as above
+
 TIMER_LIST = """\
 Timer List Version: v0.10
 HRTIMER_MAX_CLOCK_BASES: 8

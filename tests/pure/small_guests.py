@@ -230,12 +230,26 @@ class How:
     call_ns: int = 600_000
 
 
+BIN_NS = 300_000
+
+
+def bins_of(case: Case) -> list[int]:
+    """Instants close enough to lie between the events, and on some of them; the last one at the end."""
+    inner = [T0_NS + 1, *(event[0] for event in case.events[::3])]
+    inner += [ts_ns for ts_ns, _ in case.corrections]
+    inner += range(T0_NS + BIN_NS, min(case.end_ns, T0_NS + 40 * BIN_NS), BIN_NS)
+    return sorted({at for at in inner if at < case.end_ns} | {case.end_ns})
+
+
 def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
     setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
     options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
     start = start_of(case, reported_heads)
-    group = Group(case.guest, meaning_table(case.guest), geometry, start, case.end_ns, [setting], options)
+    bins_ns = np.array(bins_of(case), np.int64)
+    group = Group(
+        case.guest, meaning_table(case.guest), geometry, start, case.end_ns, [setting], options, bins_ns
+    )
     left = case.events
     for ts_ns, state in [*case.corrections, (case.end_ns + 1, {})]:
         now = [event for event in left if event[0] <= ts_ns]
@@ -259,5 +273,5 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
     return model.simulate(
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
-        corrections=case.corrections, listed=case.listed,
+        corrections=case.corrections, listed=case.listed, bins_ns=bins_of(case),
     )  # fmt: skip

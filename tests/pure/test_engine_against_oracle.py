@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from replay.buddy import memory
 from replay.buddy.area import NOBODY
-from replay.engine import Group
+from replay.composition import SAMPLED
+from replay.engine import Group, Run
 from replay.exact import SECOND_NS, bucket_of
+from replay.invariants import violations
 from replay.schedule import Schedule
 from replay.state import (
     BY_LATENCY,
@@ -90,10 +92,10 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "bytes": (m["frames"] * PAGE_SIZE, want.bytes),
         "acknowledged": (m["acknowledged_only"] * PAGE_SIZE, want.acknowledged_only_bytes),
         "redundant": (m["redundant"] * PAGE_SIZE, want.redundant_bytes),
-        "reclaimed end": (m["reclaimed"] * PAGE_SIZE, want.reclaimed_end_bytes),
+        "reclaimed end": (s.levels["frames"][RECLAIMED] * PAGE_SIZE, want.reclaimed_end_bytes),
         "reclaimed": (frame_ns(s.integrals, RECLAIMED) * PAGE_SIZE, want.reclaimed_byte_ns),
         "start": (m["start"] * PAGE_SIZE, want.start_bytes),
-        "peak": (m["peak"] * PAGE_SIZE, want.peak_bytes),
+        "peak": (s.levels["peak"][RECLAIMED] * PAGE_SIZE, want.peak_bytes),
         "refaults": (m["refaults"], want.refault_frames),
         "held": (frame_ns(s.integrals, HELD_FRAMES), want.held_frame_ns),
         "latency": (
@@ -128,6 +130,20 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
     }
     assert {k: (int(a), int(b)) for k, (a, b) in numbers.items() if int(a) != int(b)} == {}
     assert lists_of(schedule) == want.lists_end
+    assert_same_composition(group, want)
+
+
+def assert_same_composition(group: Group, want: model.Outcome) -> None:
+    """What managed memory is made of, at each bin and over time, in frames; used memory as a whole."""
+    run = Run(None, group.schedules[0], group)  # type: ignore[arg-type] # no setting is needed
+    series, over_time = dict(run.composition.series), dict(run.composition.frame_ns)
+    assert [series.pop(part) for part in SAMPLED] == [over_time.pop(part) for part in SAMPLED] == [None, None]
+    series["used"], over_time["used"] = series.pop("other_used"), over_time.pop("other_used")
+    found = {part: frames.tolist() for part, frames in series.items() if frames is not None}
+    assert len(want.compositions) == len(group.bins_ns)
+    assert found == {part: [at[part] for at in want.compositions] for part in model.PARTS}
+    assert over_time == want.part_frame_ns
+    assert violations(run) == []
 
 
 def hows() -> st.SearchStrategy[How]:

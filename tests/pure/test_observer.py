@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from tests.pure import small_traces
 from tracer.faults import environment
-from tracer.format import COUNTER_COLUMNS, SAMPLE_COLUMNS, Filters, Op, Probe
+from tracer.format import COUNTER_COLUMNS, SAMPLE_COLUMNS, Filters, Op, PageTypes, Probe
 from tracer.parquet import arrow_schema
 from tracer.recording import observer as module
 from tracer.recording.observer import CounterLog, Observer
@@ -81,6 +82,7 @@ class Guest:
 def guest(monkeypatch) -> Guest:
     made = Guest()
     monkeypatch.setattr("tracer.guest.samples.take", made.take)
+    monkeypatch.setattr("tracer.guest.samples.appeared", lambda *_: [])
     monkeypatch.setattr(module, "SAMPLE_INTERVAL_S", 0.02)
     return made
 
@@ -165,18 +167,32 @@ class Shots:
         self.go = threading.Event()
         self.go.set()
 
-    def take(self, name, _files, pageblock_order, filters) -> Any:
+    def take(self, name, _files, pageblock_order, filters, page_types) -> Any:
         assert self.go.wait(10)
         self.asked.append((name, pageblock_order, filters))
         if self.fault:
             raise self.fault
-        return small_traces.snapshot(name, 1, 2), small_traces.frame_runs(1)
+        shot = replace(small_traces.snapshot(name, 1, 2), page_types=page_types())
+        return shot, small_traces.frame_runs(1)
 
 
 @pytest.fixture
-def shots(monkeypatch) -> Shots:
+def typed() -> list[Any]:
+    """What pagetypeinfo says: page types, or a fault."""
+    return []
+
+
+@pytest.fixture
+def shots(monkeypatch, typed) -> Shots:
+    def read_page_types(_files, migratetypes) -> Any:
+        assert migratetypes == small_traces.GUEST.migratetypes
+        if typed and isinstance(typed[0], Exception):
+            raise typed[0]
+        return typed
+
     made = Shots()
     monkeypatch.setattr("tracer.guest.snapshot.take", made.take)
+    monkeypatch.setattr(module, "read_page_types", read_page_types)
     return made
 
 
@@ -220,6 +236,25 @@ def test_a_resync_that_cannot_be_read_is_a_note_and_the_next_may_be(observer, wr
         "1 snapshots could not be read, the first because: kpageflags cannot be read: EIO"
     ]
     assert [shot.name for shot in observer.snapshots] == ["start", "resync-2"]
+
+
+def test_page_types_are_read_at_the_start_and_at_the_end_only(observer, writer, shots, typed):
+    typed.append(PageTypes(0, "Normal", [], [], [], 1, 2))
+    for name in ("start", "resync-1", "end"):
+        snap(observer, writer, name)
+    assert [shot.page_types for shot in observer.snapshots] == [typed, [], typed]
+    assert observer.notes == []
+
+
+def test_page_types_that_cannot_be_read_are_a_note_and_the_snapshot_stands(observer, writer, shots, typed):
+    typed.append(environment("pagetypeinfo cannot be read", "EIO", "no"))
+    snap(observer, writer, "start")
+    snap(observer, writer, "end")
+    assert [(shot.name, shot.page_types) for shot in observer.snapshots] == [("start", []), ("end", [])]
+    (note,) = observer.notes
+    assert note.startswith(
+        "2 snapshots' page types could not be read, the first because: start: pagetypeinfo"
+    )
 
 
 def test_a_resync_that_cannot_be_stored_ends_the_recording(observer, writer, shots, monkeypatch):

@@ -1,6 +1,7 @@
 """A whole recording with probes and a guest made up: what is kept when something goes wrong."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import re
@@ -77,7 +78,7 @@ class Probes:
         self.alive.remove(self)
 
 
-def taken(name, _files, _pageblock_order, _filters) -> Any:
+def taken(name, *_) -> Any:
     now_ns = time.monotonic_ns()
     return small_traces.snapshot(name, now_ns, now_ns + 1), small_traces.frame_runs(now_ns)
 
@@ -97,6 +98,7 @@ def guest(monkeypatch) -> None:
     monkeypatch.setattr(recorder, "read_zones", lambda _files: small_traces.ZONES)
     monkeypatch.setattr("tracer.guest.snapshot.take", taken)
     monkeypatch.setattr("tracer.guest.samples.take", sampled)
+    monkeypatch.setattr("tracer.guest.samples.appeared", lambda *_: [])
     monkeypatch.setattr(Probes, "alive", [])
     # This process goes on after the recording: it must keep its privileges and its priority.
     monkeypatch.setattr("tracer.recording.privileges.drop", lambda _user: None)
@@ -139,6 +141,17 @@ def test_a_recording_keeps_every_event_and_both_snapshots(tmp_path):
     ]
     assert len(trace.segments) > 2
     assert Probes.alive == []
+
+
+def test_a_zone_that_gets_its_first_memory_is_in_the_manifest_and_in_the_samples(tmp_path, monkeypatch):
+    new = dataclasses.replace(small_traces.ZONES[0], name="Movable", start_pfn=1 << 20)
+    monkeypatch.setattr(
+        "tracer.guest.samples.appeared", lambda _files, zones, _names: [new][len(zones) - 1 :]
+    )
+    assert record(tmp_path / "a.trace").zones == [*small_traces.ZONES, new]
+    trace = open_trace(tmp_path / "a.trace")
+    assert set(trace.samples["zone"].to_pylist()) == {0, 1}
+    assert [zone.end_pfn for zone in trace.zones] == [small_traces.FRAMES, new.end_pfn]
 
 
 def test_lost_events_make_the_exit_code_3_unless_allowed(tmp_path, monkeypatch, capsys):

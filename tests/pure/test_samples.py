@@ -199,3 +199,16 @@ def test_no_sample_is_lost_or_told_twice_when_tables_are_taken_meanwhile(tmp_pat
         seen += sampler.take_table()["lost_events"].to_pylist()
     assert sampler.failures == 0
     assert sorted(seen) == sorted(2 * list(range(300)))
+
+
+def test_a_zone_that_gets_its_first_memory_has_rows_from_then_on(tmp_path):
+    zones = parse_zoneinfo(TWO_NODES)
+    with guest_files(tmp_path, zoneinfo=TWO_NODES, buddyinfo=NODES_BUDDYINFO) as files:
+        sampler = Sampler(files, zones[:1])
+        sampler.sample(0)
+        elsewhere = Sampler(files, zones[:1], ["DMA32"])
+        elsewhere.sample(0)
+    assert sampler.zones == zones
+    assert sampler.take_table()["zone"].to_pylist() == [0, 1]
+    assert elsewhere.zones == zones[:1]
+    assert elsewhere.take_table()["zone"].to_pylist() == [0]

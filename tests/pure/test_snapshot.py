@@ -6,7 +6,7 @@ import pytest
 
 from tests.pure.proc_texts import guest_files, put
 from tracer.faults import ExitCode, Fault
-from tracer.format import CHUNK_FRAMES, FRAME_COLUMNS, Filters, FrameState, Zone
+from tracer.format import CHUNK_FRAMES, FRAME_COLUMNS, Filters, FrameState, PageTypes, Zone
 from tracer.guest.snapshot import (
     BLANK,
     BUDDY,
@@ -398,6 +398,16 @@ def test_frames_of_zones_that_are_filtered_out_are_absent_and_not_in_it(tmp_path
     shot, rows, _ = taken(files, Filters(zones=["DMA"]))
     assert rows == [(4096, ABSENT), (4096, ABSENT)]
     assert (shot.zones, shot.buddyinfo) == ([], [])
+
+
+def test_page_types_of_the_zones_that_are_kept_are_in_it(tmp_path, files):
+    flags_file(tmp_path, WORDS)
+    told = [
+        PageTypes(node, name, [], [], [], 1, 2) for node, name in ((0, "Normal"), (0, "DMA"), (1, "Normal"))
+    ]
+    assert take("end", files, 9, None, lambda: told)[0].page_types == told[:1]
+    assert take("end", files, 9, Filters(zones=["DMA"]), lambda: told)[0].page_types == []
+    assert take("end", files, 9)[0].page_types == []
 
 
 def test_frames_outside_the_pfns_kept_are_absent_and_head_nothing(tmp_path, files):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tracer.faults import Fault, environment
 from tracer.format import SAMPLE_COLUMNS, Zone
 from tracer.guest.files import GuestFiles
-from tracer.guest.procfs import parse_vmstat, read_buddyinfo, zone_counts
+from tracer.guest.procfs import parse_vmstat, read_buddyinfo, read_zones, zone_counts
 from tracer.parquet import arrow_schema
 
 SAMPLE_SCHEMA = arrow_schema(SAMPLE_COLUMNS)
@@ -39,7 +39,8 @@ def take(files: GuestFiles, zones: list[Zone], lost_events: int) -> list[Row]:
 
     A value this kernel does not show is -1: `boost` before zoneinfo had it, compaction's counters
     where it is not built in, all of vmstat's where there is none. A zone that has lost all its memory
-    is no longer in buddyinfo and has no row; nor has one that got its first after `zones` was read.
+    is no longer in buddyinfo and has no row; nor has one that got its first after `zones` was read
+    (see `appeared`).
 
     Raises:
         Fault: when one of the files cannot be read, or has another form than any known kernel's.
@@ -71,25 +72,43 @@ def _unusual(how: str) -> Fault:
     )
 
 
+def appeared(files: GuestFiles, zones: list[Zone], names: list[str] | None) -> list[Zone]:
+    """Zones that have got their first memory since `zones` were read; of those names, if any are told.
+
+    Raises:
+        Fault: as `take`.
+    """
+    known = {(zone.node, zone.name) for zone in zones}
+    if all((info.node, info.zone) in known for info in read_buddyinfo(files)):
+        return []
+    new = [zone for zone in read_zones(files) if (zone.node, zone.name) not in known]
+    return [zone for zone in new if names is None or zone.name in names]
+
+
 class Sampler:
     """Collects samples until a segment takes them. Any thread may sample or take.
 
     Attributes:
+        zones: those that rows name by their index: the ones given, and behind them what appeared.
         failures: samples left out because something could not be read or understood.
         first_failure: why the first of them was.
     """
 
-    def __init__(self, files: GuestFiles, zones: list[Zone]) -> None:
+    def __init__(self, files: GuestFiles, zones: list[Zone], names: list[str] | None = None) -> None:
+        """`names`: of the zones that are recorded; None: all."""
         self.failures = 0
         self.first_failure: str | None = None
-        self._files, self._zones = files, zones
+        self.zones = list(zones)
+        self._files, self._names = files, names
         self._rows: list[Row] = []
         self._lock = threading.Lock()
 
     def sample(self, lost_events: int) -> None:
         """Take one now; never raises."""
         try:
-            rows, failure = take(self._files, self._zones, lost_events), None
+            with self._lock:
+                self.zones += appeared(self._files, self.zones, self._names)
+            rows, failure = take(self._files, self.zones, lost_events), None
         except Fault as fault:
             rows, failure = [], f"{fault.what}: {fault.how}"
         except ValueError as error:  # a number of thousands of digits

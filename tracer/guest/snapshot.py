@@ -8,14 +8,14 @@ are held, the rest is worked on a step at a time, so that neither memory nor Pyt
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracer.faults import environment
-from tracer.format import CHUNK_FRAMES, Filters, FrameState, Snapshot, Zone
+from tracer.format import CHUNK_FRAMES, Filters, FrameState, PageTypes, Snapshot, Zone
 from tracer.guest.procfs import read_buddyinfo, read_zones
 
 if TYPE_CHECKING:
@@ -243,9 +243,14 @@ def hide(state: "NDArray[np.uint8]", raw: RawFrames, kept: list[slice]) -> None:
 
 
 def take(
-    name: str, files: "GuestFiles", pageblock_order: int, filters: Filters | None = None
+    name: str,
+    files: "GuestFiles",
+    pageblock_order: int,
+    filters: Filters | None = None,
+    page_types: Callable[[], list[PageTypes]] = list,
 ) -> tuple[Snapshot, "pa.Table"]:
-    """Read a whole snapshot now: what the manifest says of it, and its frame runs.
+    """Read a whole snapshot now: what the manifest says of it, and its frame runs. `page_types` is
+    asked right after buddyinfo was read, whose blocks it sorts by type.
 
     Zones that `filters` leaves out are not in it; of a zone kept in part the other frames are absent,
     and its free blocks are told whole.
@@ -262,10 +267,13 @@ def take(
     zones = read_zones(files)
     named = {(zone.node, zone.name) for zone in zones}
     buddyinfo = [info for info in read_buddyinfo(files) if (info.node, info.zone) in named]
+    types = [each for each in page_types() if (each.node, each.zone) in named]
     state = classify(raw.bits, zones, pageblock_order)
     hide(state, raw, kept_spans(zones, filters))
     mark_limbo(state, raw.bits, pageblock_order, files)
     if filters and filters.zones is not None:
         zones = [zone for zone in zones if zone.name in filters.zones]
         buddyinfo = [info for info in buddyinfo if info.zone in filters.zones]
-    return Snapshot(name, begin_ns, time.monotonic_ns(), zones, buddyinfo), runs_table(state, raw)
+        types = [each for each in types if each.zone in filters.zones]
+    taken = Snapshot(name, begin_ns, time.monotonic_ns(), zones, buddyinfo, page_types=types)
+    return taken, runs_table(state, raw)

@@ -57,5 +57,22 @@ def pfn_ranges(zones: list[Zone], filters: Filters | None) -> tuple[tuple[int, i
     return tuple(ranges) if filters.zones else ((first, end),)
 
 
+def outgrown(zones: list[Zone], later: list[Zone], filters: Filters | None) -> list[str]:
+    """A note for each zone of which frames that came `later` are not kept: the probes know the pfns
+    that zones chosen by name had when they were attached.
+    """
+    if filters is None or filters.zones is None:
+        return []
+    known = {(zone.node, zone.name): zone for zone in zones}
+    return [
+        f"zone {zone.name} of node {zone.node} was {_spans([known[place]]) if place in known else 'empty'} "
+        f"when recording began and grew to {_spans([zone])}: events of the frames it gained were not kept"
+        for zone in later
+        if (place := (zone.node, zone.name)) not in known
+        or zone.start_pfn < known[place].start_pfn
+        or zone.end_pfn > known[place].end_pfn
+    ]
+
+
 def _spans(zones: list[Zone]) -> str:
     return ", ".join(f"{zone.name} {zone.start_pfn:#x}..{zone.end_pfn:#x}" for zone in zones)

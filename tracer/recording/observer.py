@@ -4,16 +4,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from tracer.faults import Fault
-from tracer.format import COUNTER_COLUMNS, Filters, Guest, Probe, Snapshot
+from tracer.format import COUNTER_COLUMNS, Filters, Guest, PageTypes, Probe, Snapshot
 from tracer.guest import snapshot
 from tracer.guest.files import GuestFiles
 from tracer.guest.lists import FreeLists, NoLists
+from tracer.guest.pagetypes import read_page_types
 from tracer.guest.samples import Sampler
 from tracer.parquet import arrow_schema
 from tracer.recording import priority
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tracer.writer import TraceWriter
 
 SAMPLE_INTERVAL_S = 1.0
+TYPED = ("start", "end")  # snapshots beside which pagetypeinfo is read
 _SCHEMA = arrow_schema(COUNTER_COLUMNS)
 _FIELDS = ("hits", "ring_full", "filtered")
 
@@ -68,12 +71,15 @@ class Observer:
         counters: Callable[[], "NDArray[np.int64]"],
         probes: list[Probe],
         lists: FreeLists | None = None,
+        filters: Filters | None = None,
     ) -> None:
         """`counters()`: counted so far, shape (probes, CPUs, 3). `lists`: where they can be read."""
         self.snapshots: list[Snapshot] = []
         self._unlisted: list[str] = []
+        self._untyped: list[str] = []
         self._files, self._counters, self._lists = files, counters, lists
-        self._sampler, self._log = Sampler(files, zones), CounterLog(probes)
+        self._sampler = Sampler(files, zones, filters.zones if filters else None)
+        self._log = CounterLog(probes)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="pagetide-samples", daemon=True)
@@ -94,12 +100,18 @@ class Observer:
             self._busy.join()
 
     @property
+    def zones(self) -> "list[Zone]":
+        """The zones that samples name by their index: the ones given, and what appeared since."""
+        return self._sampler.zones
+
+    @property
     def notes(self) -> list[str]:
         """What could not be seen: a line of each kind, however often it happened."""
         missed = {
             "samples": (self._sampler.failures, self._sampler.first_failure),
             "snapshots": (len(self._unread), self._unread[0] if self._unread else None),
             "orders of the free lists": (len(self._unlisted), self._unlisted[0] if self._unlisted else None),
+            "snapshots' page types": (len(self._untyped), self._untyped[0] if self._untyped else None),
         }
         return [
             f"{count} {what} could not be read, the first because: {first}"
@@ -130,7 +142,8 @@ class Observer:
         def take() -> None:
             priority.lower()
             try:
-                taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters)
+                types = partial(self._page_types, name, guest)
+                taken, runs = snapshot.take(name, self._files, guest.pageblock_order, filters, types)
                 taken, lists = self._with_lists(taken, guest, filters)
                 self.snapshots.append(replace(taken, parts=writer.write_snapshot(name, runs, lists)))
                 self._begun = True
@@ -139,6 +152,18 @@ class Observer:
 
         self._busy = threading.Thread(target=take, name="pagetide-snapshot", daemon=True)
         self._busy.start()
+
+    def _page_types(self, name: str, guest: Guest) -> list[PageTypes]:
+        """Free blocks and pageblocks by migratetype, at the first and the last snapshot only: that read
+        holds the zones' locks while it walks their lists. Nothing where it cannot be read, and a note.
+        """
+        if name not in TYPED:
+            return []
+        try:
+            return read_page_types(self._files, guest.migratetypes)
+        except Fault as fault:
+            self._untyped.append(f"{name}: {fault.what}: {fault.how}")
+            return []
 
     def _with_lists(
         self, taken: Snapshot, guest: Guest, filters: Filters | None

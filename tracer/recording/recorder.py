@@ -23,7 +23,7 @@ from tracer.recording.command import Command, StopSignals
 from tracer.recording.disk import check_room, stopped_early
 from tracer.recording.drainer import CPU_CAP, Drainer, longest_pause_s
 from tracer.recording.encoder import Closing, Encoder
-from tracer.recording.filters import check_orders, filtered_zones, pfn_ranges
+from tracer.recording.filters import check_orders, filtered_zones, outgrown, pfn_ranges
 from tracer.recording.healing import Healing
 from tracer.recording.ledger import Ledger
 from tracer.recording.lists import open_lists
@@ -87,7 +87,12 @@ class Recorder:
         footprint.shrink()
         self._blocks = Blocks()
         self._observer = Observer(
-            self._files, zones, self._probes.counted, self._probes.counters(), self._lists
+            self._files,
+            zones,
+            self._probes.counted,
+            self._probes.counters(),
+            self._lists,
+            settings.filters,
         )
         self._encoder = Encoder(
             self._writer,
@@ -286,6 +291,12 @@ class Recorder:
             probes = self._probes.counters()
             self._encoder.submit(lambda: self._ledger.note(shots, probes))
 
+    @property
+    def _outgrown(self) -> list[str]:
+        """Zones that grew beyond what is kept of them."""
+        known, snapshots = self._ledger.manifest.zones, self._ledger.manifest.snapshots
+        return outgrown(known, snapshots[-1].zones if snapshots else [], self.settings.filters)
+
     def _close(self, ended_by: str) -> Manifest:
         """Detach, store what is left, write the last manifest."""
         self._probes.detach()
@@ -298,10 +309,11 @@ class Recorder:
         manifest = replace(
             self._ledger.manifest,
             status="complete" if failure is None else "recovered",
+            zones=self._observer.zones,
             probes=self._encoder.account(self._probes.counters()),
             late_events=self._encoder.late,
             ended_by=ended_by if failure is None else "failure",
-            notes=[*self._ledger.manifest.notes, *self._observer.notes, *self._merger.notes],
+            notes=[*self._ledger.manifest.notes, *self._observer.notes, *self._merger.notes, *self._outgrown],
         )
         try:
             self._writer.close(manifest)

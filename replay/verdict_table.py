@@ -1,0 +1,142 @@
+"""What `pagetide validate` shows: counts, snapshots, the drift over time as a strip, divergences."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from replay.counting import Counted
+from replay.drift import CAUSES, JUDGED_STEPS, Divergence
+from replay.tables import new_console, new_table
+from replay.validation import Verdict
+from tracer import plain
+from tracer.units import human_duration
+
+STRIP_MARKS = 60
+RIGHT, WRONG, QUIET, NONE = "█", "░", "·", " "
+SHOWN = 12  # divergences
+
+
+def verdict_table(verdict: Verdict) -> None:
+    """Frames and free blocks, model against kernel."""
+    console = new_console()
+    path, name = plain(str(verdict.trace.path)), plain(verdict.snapshot.name)
+    console.print(f"{path}: the model against the {name} snapshot", markup=False)
+    console.print(_counts(verdict))
+    if len(verdict.comparisons) > 1:
+        console.print(_snapshots(verdict))
+    if verdict.orders:
+        console.print(_free_blocks(verdict))
+    for line in _drift(verdict):
+        console.print(line, markup=False)
+    divergences = [each for drift in verdict.drifts for each in drift.divergences]
+    if divergences:
+        console.print(_divergences(verdict, divergences[:SHOWN]))
+        if len(divergences) > SHOWN:
+            console.print(f"and {len(divergences) - SHOWN:,} more (--json has them all)")
+        for cause in sorted({each.cause for each in divergences[:SHOWN]}):
+            console.print(f"  {cause}: {CAUSES[cause]}", style="dim")
+    for warning in verdict.warnings:
+        console.print(f"note: {plain(warning)}", style="dim", markup=False)
+
+
+def _counts(verdict: Verdict) -> Table:
+    f, last = verdict.fidelity, verdict.last
+    impossible = f["exit_of_used"] + f["entry_of_free"]
+    table = new_table("", "count", "share")
+    table.add_row("steps", f"{f['steps']:,}", "")
+    table.add_row("impossible: exit of a used frame", f"{f['exit_of_used']:,}", "")
+    table.add_row("impossible: entry of a free frame", f"{f['entry_of_free']:,}", "")
+    table.add_row("impossible steps", f"{impossible:,}", f"{verdict.impossible_share:.4%} of steps")
+    table.add_row("frees past the per-CPU lists, by hindsight", f"{f['direct_frees']:,}", "")
+    for name, what in (("outside", "events outside every zone"), ("unknown_ops", "events of unknown ops")):
+        if f[name]:
+            table.add_row(what, f"{f[name]:,}", "")
+    table.add_row("events lost while recording", f"{f['lost_events']:,}", "")
+    table.add_row("frames compared", f"{f['frames_checked']:,}", "")
+    table.add_row("frames that changed", f"{f['frames_changed']:,}", "")
+    table.add_row("frames wrong", f"{f['frames_wrong']:,}", f"{verdict.wrong_share:.4%} of changed")
+    for cause, frames in last.wrong_by_cause.items():
+        if frames:
+            table.add_row(f"  {cause}", f"{frames:,}", "")
+    table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
+    table.add_row("orders wrong", f"{f['orders_wrong']:,}", f"of {f['orders_checked']:,}")
+    return table
+
+
+def _snapshots(verdict: Verdict) -> Table:
+    """A row for each snapshot; the model starts anew from the one before it."""
+    table = new_table("snapshot", "at", "steps", "impossible", "changed", "wrong", "share", "limbo", "orders")
+    first_ns = verdict.trace.span_ns[0]
+    for found in verdict.comparisons:
+        counts = found.counts
+        table.add_row(
+            plain(found.snapshot.name),
+            human_duration((found.snapshot.end_ns - first_ns) / 1e9),
+            f"{counts['steps']:,}",
+            f"{counts['exit_of_used'] + counts['entry_of_free']:,}",
+            f"{counts['frames_changed']:,}",
+            f"{counts['frames_wrong']:,}",
+            f"{found.wrong_share:.3%}",
+            f"{counts['frames_limbo']:,}",
+            f"{counts['orders_wrong']}",
+        )
+    return table
+
+
+def _free_blocks(verdict: Verdict) -> Table:
+    """Free blocks by order of each zone, the model's above the kernel's."""
+    table = new_table("free blocks", *(str(order) for order in range(len(verdict.orders[0].kernel))))
+    for found in verdict.orders:
+        name = plain(verdict.zones[found.zone])
+        table.add_row(f"{name} model", *map(str, found.model))
+        table.add_row(f"{name} kernel", *map(str, found.kernel))
+    return table
+
+
+def _drift(verdict: Verdict) -> Iterator[str]:
+    """How many samples are right, and a strip of marks for each zone over time."""
+    samples = [each for drift in verdict.drifts for each in drift.samples]
+    if not samples:
+        yield "samples: none were recorded"
+        return
+    judged = len(verdict.judged)
+    share = f" ({verdict.right / judged:.1%})" if judged else ""
+    yield f"samples right in all orders: {verdict.right:,} of {judged:,}{share}"
+    first_ns, last_ns = verdict.trace.span_ns
+    width = max(-(-(last_ns - first_ns) // STRIP_MARKS), 1_000_000_000)
+    for zone in sorted({each.zone for each in samples}):
+        marks: dict[int, list[Counted]] = {}
+        for each in samples:
+            if each.zone == zone:
+                marks.setdefault((each.reading.begin_ns - first_ns) // width, []).append(each)
+        strip = "".join(_mark(marks.get(place, [])) for place in range(max(marks) + 1))
+        yield f"  {plain(verdict.zones[zone]):<10} {strip}"
+    yield (
+        f"  a mark is {human_duration(width / 1e9)}: {RIGHT} right, {WRONG} wrong, "
+        f"{QUIET} under {JUDGED_STEPS} events"
+    )
+
+
+def _mark(samples: list[Counted]) -> str:
+    judged = [each for each in samples if each.steps >= JUDGED_STEPS]
+    if not samples:
+        return NONE
+    if not judged:
+        return QUIET
+    return WRONG if any(each.wrong for each in judged) else RIGHT
+
+
+def _divergences(verdict: Verdict, found: list[Divergence]) -> Table:
+    table = new_table("wrong in", "from", "until", "samples", "because of", "orders: model - kernel")
+    first_ns = verdict.trace.span_ns[0]
+    for each in found:
+        orders = ", ".join(f"{order}:{count:+}" for order, count in enumerate(each.difference) if count)
+        table.add_row(
+            plain(verdict.zones[each.zone]),
+            human_duration((each.from_ns - first_ns) / 1e9),
+            "the end" if each.until_ns is None else human_duration((each.until_ns - first_ns) / 1e9),
+            f"{each.samples:,}",
+            each.cause,
+            orders if len(orders) <= 30 else orders[:29] + "…",
+        )
+    return table
