@@ -1,13 +1,15 @@
-"""Events per second of step 1 (which units are wholly free, and when), from memory, on one core.
+"""Events per second of the buddy, from memory, on one core: step 1 (which units are wholly free, and
+when), and the full model (the free lists of all orders).
 
-Usage: python -m benchmarks.buddy [ROUNDS]. Beside it, in the same rounds: the plain-Python model of
-the tests, and a DuckDB query for the running sum of free frames per unit, which is the least that
-step 1 has to know. Neither tells first exits, types, integrals or series, as step 1 does.
+Usage: python -m benchmarks.buddy [ROUNDS]. Beside step 1, in the same rounds: the plain-Python model
+of the tests, and a DuckDB query for the running sum of free frames per unit, which is the least that
+step 1 has to know. Neither tells first exits, types, integrals or series, as step 1 does. Beside the
+full model: the plain-Python lists of the tests, which do not learn types from events.
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -18,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.__main__ import TRACE, seconds
+from replay.buddy.full import FullModel
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import Meaning, meaning_of
 from replay.buddy.rules import rules_of
@@ -30,6 +33,7 @@ from tracer import FrameState, Trace, open_trace
 
 Columns = dict[str, NDArray[Any]]
 FEW = 20_000  # for plain Python
+FEWER = 5_000  # for its lists
 MANY = 5_000_000  # for DuckDB
 LOOPS = 12
 SUMS = """
@@ -61,6 +65,17 @@ class Load:
         begin = (self.geometry, rules_of(guest), self.start.state, self.start.now_ns, bins(*span_ns))
         step = Occupancy(meaning_of(self.trace), *begin)
         return seconds(lambda: [len(part.events) for batch in self.batches for part in step.reduce(batch)])
+
+    def full(self) -> float:
+        """Seconds that the full model takes."""
+        meaning, geometry = meaning_of(self.trace), replace(self.geometry, order=0)
+        full = FullModel.at(self.start, meaning, geometry, rules_of(self.trace.manifest.guest))
+
+        def run() -> None:
+            for batch in self.batches:
+                full.play(batch)
+
+        return seconds(run)
 
     def first(self, count: int) -> Columns:
         """The first so many events."""
@@ -103,18 +118,53 @@ def looped(load: Load) -> Load:
     return Load(f"{LOOPS} times, to and fro", load.trace, load.geometry, load.start, loops)
 
 
-def oracle(load: Load) -> float:
-    """Seconds that the plain-Python model takes for the first `FEW` events."""
+def plain_guest(load: Load) -> model.Guest:
+    """The guest as the plain-Python model wants it."""
     guest = load.trace.manifest.guest
     zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in load.trace.zones]
-    frames = model.FrameModel(model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz), {})
-    few = load.first(FEW)
-    rows = list(zip(signs(load, few).tolist(), few["pfn"].tolist(), few["order"].tolist(), strict=True))
+    return model.Guest(tuple(zones), guest.max_order, guest.pageblock_order, guest.hz)
+
+
+def rows_of(load: Load, count: int) -> list[tuple[int, int, int]]:
+    """(sign, pfn, order) of the first so many events."""
+    few = load.first(count)
+    return list(zip(signs(load, few).tolist(), few["pfn"].tolist(), few["order"].tolist(), strict=True))
+
+
+def oracle(load: Load) -> float:
+    """Seconds that the plain-Python model takes for the first `FEW` events."""
+    frames, rows = model.FrameModel(plain_guest(load), {}), rows_of(load, FEW)
 
     def run() -> None:
         for sign, pfn, order in rows:
             if sign:
                 (frames.enter if sign > 0 else frames.exit)(pfn, order)
+
+    return seconds(run)
+
+
+def plain_lists(load: Load) -> float:
+    """Seconds that the plain-Python lists of all orders take for the first `FEWER` events."""
+    guest, rows = plain_guest(load), rows_of(load, FEWER)
+    lists = model.FreeLists(guest, 0, model.PageblockTypes(guest.pageblock_order))
+    free = set(np.flatnonzero(load.start.state == FrameState.BUDDY).tolist())
+
+    def zone_of(pfn: int) -> int:
+        return next(i for i, zone in enumerate(guest.zones) if pfn in range(zone.start_pfn, zone.end_pfn))
+
+    for order, heads, kinds in load.start.lists(replace(load.geometry, order=0)):
+        for pfn, kind in zip(heads.tolist(), kinds.tolist(), strict=True):
+            lists.add(zone_of(pfn), pfn, order, kind if kind >= 0 else model.MOVABLE, tail=True)
+
+    def run() -> None:
+        for sign, pfn, order in rows:
+            block = range(pfn, pfn + (1 << order))
+            if sign > 0 and free.isdisjoint(block):
+                lists.free(zone_of(pfn), pfn, order)
+                free.update(block)
+            elif sign < 0 and free.issuperset(block):
+                lists.take(pfn, order)
+                free.difference_update(block)
 
     return seconds(run)
 
@@ -142,10 +192,12 @@ def window(load: Load) -> Callable[[], float]:
     return lambda: seconds(lambda: database.execute(SUMS).fetchall())
 
 
-def row(load: Load, peer: str, theirs: Callable[[], float], events: int, rounds: int) -> None:
+def row(
+    load: Load, ours: Callable[[], float], peer: str, theirs: Callable[[], float], events: int, rounds: int
+) -> None:
     """Ours and the peer in turn: millions of events per second, the best and the median of each."""
-    load.occupancy(), theirs()
-    pairs = [(load.events / load.occupancy() / 1e6, events / theirs() / 1e6) for _ in range(rounds)]
+    ours(), theirs()
+    pairs = [(load.events / ours() / 1e6, events / theirs() / 1e6) for _ in range(rounds)]
     ratios = sorted(a / b for a, b in pairs)
     mine, other = zip(*pairs, strict=True)
     print(
@@ -156,15 +208,25 @@ def row(load: Load, peer: str, theirs: Callable[[], float], events: int, rounds:
     )
 
 
+def heading(what: str) -> None:
+    """The head of a table."""
+    print(f"| {what} | M events/s, best (median) | beside | M events/s | ratio (spread) |")
+    print("| --- | --- | --- | --- | --- |")
+
+
 def main(rounds: int) -> None:
     """A row for each load and peer."""
-    print("| occupancy step | M events/s, best (median) | beside | M events/s | ratio (spread) |")
-    print("| --- | --- | --- | --- | --- |")
     small = shipped()
-    for load in (small, looped(small)):
-        row(load, f"plain Python, {FEW:,} of them", partial(oracle, load), FEW, rounds)
+    loads = small, looped(small)
+    heading("occupancy step")
+    for load in loads:
+        row(load, load.occupancy, f"plain Python, {FEW:,} of them", partial(oracle, load), FEW, rounds)
         few = min(MANY, load.events)
-        row(load, f"DuckDB window, {few:,} of them", window(load), few, rounds)
+        row(load, load.occupancy, f"DuckDB window, {few:,} of them", window(load), few, rounds)
+    print()
+    heading("full model")
+    for load in loads:
+        row(load, load.full, f"plain Python, {FEWER:,} of them", partial(plain_lists, load), FEWER, rounds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The full model: the free lists of all orders, moved event by event.
+"""The full model: the free lists of all orders, moved event by event (`playing`).
 
 For what needs more than units of a reporting order: comparison with the kernel's own counts,
 fragmentation, order 0. The lists of orders >= R are those that step 2 has at R, after each event.
@@ -6,47 +6,16 @@ State: 12 bytes a frame, and three bits.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import AREA, BY_PAGEBLOCK, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, new_area
+from replay.buddy.area import BY_PAGEBLOCK, new_area
 from replay.buddy.bitmap import bitmap_of, mark
-from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, claim_of
-from replay.buddy.lists import (
-    block_of,
-    insert,
-    link,
-    move_blocks,
-    pageblock_of,
-    pageblock_type,
-    put_back,
-    set_type,
-    take,
-    turn_movable,
-)
-from replay.buddy.steps import (
-    AUX,
-    BAD,
-    BOUNDS,
-    CLAIM,
-    ENTER,
-    FALLBACK,
-    ISOLATE,
-    MEANING,
-    NOTHING,
-    OP,
-    ORDER,
-    PFN,
-    PUT_BACK,
-    TYPE,
-    UNKNOWN,
-    Columns,
-    detail_of,
-    event_arrays,
-    zone_bounds,
-)
+from replay.buddy.lists import insert, link, pageblock_type
+from replay.buddy.playing import FULL, Full, play, take_out
+from replay.buddy.steps import BOUNDS, Columns, event_arrays, zone_bounds
 from replay.jit import Int, Words, compiled
 from tracer import FrameState
 
@@ -58,171 +27,6 @@ if TYPE_CHECKING:
     from replay.start import Start
 
 _USED, _BUDDY = int(FrameState.USED), int(FrameState.BUDDY)
-# Indices of `Full.counters`.
-STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
-
-
-class Full(NamedTuple):
-    """The state. Bitmaps of frames: `free`; `strange`, not known to be managed; `unknown`, those of
-    them of which nothing was read.
-    """
-
-    area: Any
-    free: Any
-    strange: Any
-    unknown: Any
-    last: Any  # see `steps.detail_of`
-    counters: Any
-    zone_steps: Any  # (zones, 2): steps, and impossible ones, of each zone
-
-
-FULL = nb.types.NamedTuple(
-    [
-        AREA,
-        nb.uint64[::1],
-        nb.uint64[::1],
-        nb.uint64[::1],
-        nb.int64[:, ::1],
-        nb.int64[::1],
-        nb.int64[:, ::1],
-    ],
-    Full,
-)
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64), inline=True)
-def _learn(f: Full, first: Int, size: Int, migratetype: Int) -> None:
-    """An event tells the type of the pageblocks it touches."""
-    for pageblock in range(pageblock_of(f.area, first), pageblock_of(f.area, first + size - 1) + 1):
-        if f.area.types[pageblock] != migratetype:
-            set_type(f.area, pageblock, migratetype, True)
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.boolean, nb.boolean), inline=True)
-def _insert(f: Full, first: Int, order: Int, isolated: bool, new: bool) -> None:
-    """List a block that was isolated until now, or new to the guest, or neither."""
-    if isolated:
-        put_back(f.area, first, order)
-    else:
-        insert(f.area, first, order, new)
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.boolean), inline=True)
-def _enter(f: Full, first: Int, order: Int, migratetype: Int, isolated: bool) -> None:
-    """Frames enter: as one block, or, where some were free already, each of the others."""
-    size = np.int64(1) << order
-    new = False
-    if mark(f.strange, first, size, False):
-        new = mark(f.unknown, first, size, False) == 0
-    already = mark(f.free, first, size, True)
-    if migratetype >= 0:
-        _learn(f, first, size, migratetype)
-    if already == 0:
-        _insert(f, first, order, isolated, new)
-        return
-    f.counters[ENTRY_OF_FREE] += 1
-    for frame in range(first, first + size):
-        if block_of(f.area, frame) == NOBODY:
-            _insert(f, frame, 0, isolated, new)
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64))
-def _take_out(f: Full, first: Int, order: Int, rest: Int) -> None:
-    """Free frames leave the blocks they are in; `rest`: see `lists.take`."""
-    frame, end = first, first + (np.int64(1) << order)
-    while frame < end:
-        block = block_of(f.area, frame)
-        if block == NOBODY:
-            frame += 1
-            continue
-        target = min(order, np.int64(f.area.blocks[block].order))
-        take(f.area, block, frame, target, rest)
-        frame += np.int64(1) << target
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64), inline=True)
-def _leave(f: Full, first: Int, order: Int, rest: Int) -> None:
-    """Frames leave: as one block, or, where some were in use already, each of the others."""
-    size = np.int64(1) << order
-    free = mark(f.free, first, size, False)
-    if mark(f.strange, first, size, False):
-        free += mark(f.unknown, first, size, False)
-        if free < size:
-            f.counters[EXIT_OF_USED] += 1
-    elif free == size:
-        _take_out(f, first, order, rest)
-        return
-    else:
-        f.counters[EXIT_OF_USED] += 1
-    for frame in range(first, first + size):
-        _take_out(f, frame, 0, rest)
-
-
-@compiled(nb.int64(FULL, nb.int64, nb.uint64))
-def _claim(f: Full, first: Int, aux: Int) -> Int:
-    """What a fallback does to types; returns the list that the rest of its block goes to."""
-    shape = f.area.shape
-    limits = (shape[MAX_ORDER], shape[PAGEBLOCK_ORDER], f.area.lists.shape[2], shape[BY_PAGEBLOCK] != 0)
-    how, pageblock, count, rest = claim_of(aux, first, *limits)
-    for each in range(pageblock, pageblock + count):
-        if how & SET_TYPE:
-            set_type(f.area, each, rest, True)
-        elif how & MOVE_BLOCKS:
-            move_blocks(f.area, each, rest)
-    return rest
-
-
-@compiled(nb.void(FULL, nb.int64, nb.int64, nb.int64, nb.int64, nb.uint64, nb.boolean), inline=True)
-def _step(f: Full, what: Int, first: Int, order: Int, migratetype: Int, aux: Int, by_pageblock: bool) -> None:
-    """One step of the buddy."""
-    if migratetype >= f.area.lists.shape[2]:
-        migratetype = -1
-    if what in (ENTER, PUT_BACK):
-        _enter(f, first, order, migratetype, what == PUT_BACK)
-        return
-    rest = migratetype
-    if what in (FALLBACK, CLAIM):
-        rest = _claim(f, first, aux)
-    elif what == ISOLATE:
-        turn_movable(f.area, first, order)
-        rest = -1
-    elif by_pageblock and migratetype >= 0:
-        _learn(f, first, np.int64(1) << order, migratetype)
-    if what != CLAIM:
-        _leave(f, first, order, rest)
-
-
-@compiled(nb.void(FULL, OP, PFN, ORDER, TYPE, AUX, MEANING, BOUNDS, nb.int64, nb.int64, nb.boolean))
-def _play(
-    f: Full,
-    op: Words,
-    pfn: Words,
-    order: Words,
-    migratetype: Words,
-    aux: Words,
-    meaning: Words,
-    bounds: Words,
-    start: Int,
-    stop: Int,
-    by_pageblock: bool,
-) -> None:
-    """Events [start, stop)."""
-    for i in range(start, stop):
-        first, size_order = np.int64(pfn[i]), np.int64(order[i])
-        what, zone = detail_of(op[i], first, size_order, meaning, bounds, f.last)
-        if what == NOTHING:
-            continue
-        if what == UNKNOWN:
-            f.counters[UNKNOWN_OPS] += 1
-        elif what == BAD:
-            f.counters[OUTSIDE] += 1
-        else:
-            impossible = f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE]
-            _step(f, what, first, size_order, np.int64(migratetype[i]), aux[i], by_pageblock)
-            if what != CLAIM:
-                f.counters[STEPS] += 1
-                f.zone_steps[zone, 0] += 1
-                f.zone_steps[zone, 1] += f.counters[EXIT_OF_USED] + f.counters[ENTRY_OF_FREE] - impossible
 
 
 @compiled(nb.void(FULL, nb.int64[::1], nb.int64[::1], nb.int64))
@@ -238,7 +42,7 @@ def _remove(f: Full, frames: Words) -> None:
     """Frames leave that no event took."""
     for frame in frames:
         mark(f.free, frame, 1, False)
-        _take_out(f, frame, 0, -1)
+        take_out(f, frame, 0, -1)
 
 
 @compiled(nb.void(FULL, nb.uint8[::1], BOUNDS))
@@ -253,7 +57,7 @@ def _correct(f: Full, state: Words, bounds: Words) -> None:
                 mark(f.unknown, frame, 1, False)
                 was_free = mark(f.free, frame, 1, said == _BUDDY)
                 if said == _USED and was_free:
-                    _take_out(f, frame, 0, -1)
+                    take_out(f, frame, 0, -1)
                 elif said == _BUDDY and not was_free:
                     insert(f.area, frame, 0, False)
 
@@ -309,7 +113,7 @@ class FullModel:
         op, pfn, order, migratetype, aux = event_arrays(columns)
         stop = len(op) if stop is None else stop
         limits = (self._meaning, self._bounds, start, stop, bool(self.full.area.shape[BY_PAGEBLOCK]))
-        _play(self.full, op, pfn, order, migratetype, aux, *limits)
+        play(self.full, op, pfn, order, migratetype, aux, *limits)
 
     def list_blocks(self, heads: "NDArray[np.int64]", migratetypes: "NDArray[np.int64]", order: int) -> None:
         """Put blocks of one order on their lists (-1: of their pageblock's type), from head to tail."""

@@ -120,7 +120,7 @@ def _types_merge(a: Area, buddy: Int, migratetype: Int) -> bool:
     return True
 
 
-@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean))
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean), inline=True)
 def _insert(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
     """__free_one_page(): merge a block with its buddies and list it."""
     zone = np.int64(a.blocks[slot].zone)
@@ -152,13 +152,13 @@ def insert(a: Area, slot: Int, order: Int, new: bool) -> tuple[Int, Int]:
     pageblock enters pageblock by pageblock where the kernel does so (split_large_buddy()).
     """
     tail = new and a.shape[TO_TAIL] != 0
-    at_most = max(a.shape[PAGEBLOCK_ORDER], a.shape[BASE])
-    if order <= at_most or not a.shape[BY_PAGEBLOCK]:
-        return _insert(a, slot, order, tail)
-    end, merged = slot + slots_of(a, order), (slot, order)
+    end, piece = slot + slots_of(a, order), order
+    if a.shape[BY_PAGEBLOCK]:
+        piece = min(order, max(a.shape[PAGEBLOCK_ORDER], a.shape[BASE]))
+    merged = (slot, order)
     while slot < end:
-        merged = _insert(a, slot, at_most, tail)
-        slot += slots_of(a, at_most)
+        merged = _insert(a, slot, piece, tail)
+        slot += slots_of(a, piece)
     return merged
 
 
@@ -174,7 +174,7 @@ def block_of(a: Area, slot: Int) -> Int:
     return NOBODY
 
 
-@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.int64))
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def take(a: Area, first: Int, slot: Int, target: Int, migratetype: Int) -> None:
     """A listed block leaves, but only the `target` order around `slot` is wanted.
 

@@ -37,6 +37,17 @@ def zone_bounds(geometry: Geometry) -> np.ndarray[tuple[int, int], np.dtype[np.i
     return np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64).reshape(-1, 2)
 
 
+@compiled(nb.int64(nb.int64, nb.int64, BOUNDS, nb.int64), inline=True)
+def zone_at(first: Int, size: Int, bounds: Words, likely: Int) -> Int:
+    """The zone that frames [first, first + size) lie in wholly, or -1; `likely`: looked at first."""
+    if bounds[likely, 0] <= first <= bounds[likely, 1] - size:
+        return likely
+    for zone in range(len(bounds)):
+        if bounds[zone, 0] <= first <= bounds[zone, 1] - size:
+            return zone
+    return -1
+
+
 _STEP = nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BOUNDS, nb.int64[:, ::1])
 
 

@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replay.buddy.checks import list_of, violations
-from replay.buddy.full import ENTRY_OF_FREE, EXIT_OF_USED, STEPS, FullModel
+from replay.buddy.full import FullModel
 from replay.buddy.ops import meaning_table
+from replay.buddy.playing import ENTRY_OF_FREE, EXIT_OF_USED, STEPS
 from replay.buddy.rules import rules_of
 from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.start import Start
 from tests.oracle import model
-from tests.pure.small_guests import T0_NS, Case, cases, frames_of, oracle_guest
+from tests.pure.small_guests import T0_NS, Case, cases, frames_of, guest, oracle_guest, zone
 from tracer import Op
 
 EXAMPLES = 20_000 if os.environ.get("PAGETIDE_SOAK") else 200
@@ -101,10 +102,10 @@ def units_model(history: History, order: int) -> Group:
 def lists_from(area: Any, order: int) -> dict[tuple[int, int, int], list[int]]:
     """Blocks of orders >= `order`, by (zone, order, migratetype), as pfns from head to tail."""
     base, found = int(area.shape[0]), {}
-    for (zone, at, kind), _ in np.ndenumerate(area.lists):
-        blocks = list_of(area, zone, at, kind) if at >= order else []
+    for (where, at, kind), _ in np.ndenumerate(area.lists):
+        blocks = list_of(area, where, at, kind) if at >= order else []
         if blocks:
-            found[(zone, at, kind)] = [block << base for block in blocks]
+            found[(where, at, kind)] = [block << base for block in blocks]
     return found
 
 
@@ -155,3 +156,44 @@ def test_nothing_depends_on_where_batches_end(history: History, sizes: list[int]
         parts.play(columns(left[:size]))
         left = left[size:]
     assert lists_from(whole.full.area, 0) == lists_from(parts.full.area, 0)
+
+
+@st.composite
+def stretches(draw: st.DrawFn) -> History:
+    """Memory that is taken and freed frame by frame, upwards and downwards, here and there twice."""
+    history = draw(histories())
+    last = history.case.zones[-1].end_pfn
+    events = []
+    for _ in range(draw(st.integers(1, 12))):
+        first, count = draw(st.integers(0, last - 1)), draw(st.integers(1, 64))
+        frames = range(first, min(first + count, last))
+        kind = draw(st.sampled_from([-1, 0, 1, 2, 3]))
+        op = draw(st.sampled_from([Op.ZONE_LOCKED, Op.PCPU_DRAIN]))
+        if draw(st.booleans()):
+            events += draw(_fallback(T0_NS + 1, first, 0, history.case.guest.max_order))
+        for pfn in frames if draw(st.booleans()) else reversed(frames):
+            events.append((T0_NS + 1, int(op), pfn, 0, kind, 0))
+    return History(history.case, events, history.types)
+
+
+@thorough
+@given(stretches())
+def test_frames_that_move_in_a_row_leave_what_they_leave_one_by_one(history: History) -> None:
+    whole, single = full_model(history), full_model(history)
+    whole.play(columns(history.events))
+    for event in history.events:
+        single.play(columns([event]))
+    assert lists_from(whole.full.area, 0) == lists_from(single.full.area, 0)
+    assert list(violations(whole.full.area)) == []
+    for name in ("types", "nr_free"):
+        assert np.array_equal(getattr(whole.full.area, name), getattr(single.full.area, name)), name
+    for name in ("free", "strange", "unknown", "last", "counters", "zone_steps"):
+        assert np.array_equal(getattr(whole.full, name), getattr(single.full, name)), name
+
+
+def test_the_state_of_a_tebibyte_of_small_pages_takes_less_than_four_gibibytes() -> None:
+    x86, parts = guest(10, 9, None, None), 64
+    geometry = Geometry.of(x86, [zone("DMA32", 1, 1 << 20), zone("Normal", 1 << 20, (1 << 28) // parts)])
+    full = FullModel(meaning_table(x86), geometry, rules_of(x86), np.zeros(geometry.frames, np.uint8))
+    state = [*full.full.area, *(array for array in full.full if not isinstance(array, tuple))]
+    assert parts * sum(array.nbytes for array in state) < 3.3 * (1 << 30)
