@@ -58,7 +58,9 @@ class Start:
         listed, contradicted = None, 0
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
-            whole = untouched(model.settled != FrameState.BUDDY, listed["pfn"], listed["order"])
+            whole = untouched(
+                (model.settled != FrameState.BUDDY).view(np.uint8), listed["pfn"], listed["order"]
+            )
             contradicted = int((~whole).sum())
         reported = heads[model.seen[heads] == 0]
         settled = model.settled
