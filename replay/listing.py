@@ -125,8 +125,9 @@ class Listing:
 
     def finish(self) -> list[Listed]:
         """What came of all walks, when no more events come."""
-        while self._left or self._open:
-            self.before(1 + max((walk.end_ns for walk, _ in self._open), default=self._left[0].begin_ns))
+        walks = [*self._left, *(walk for walk, _ in self._open)]
+        last_ns = max((walk.end_ns for walk in walks), default=0)
+        self.before(last_ns + 1)
         return self._listed
 
     def _lists(self, walk: Walk) -> Lists:
