@@ -312,7 +312,7 @@ class EventRows:
 
 _ONE_EVENT = ("ts_ns", "op", "pfn", "order")
 # Ops whose rows name no block.
-_NO_BLOCK = [int(op) for op in (Op.PASS_START, Op.PASS_END, Op.REPORT)]
+_NO_BLOCK = [int(op) for op in (Op.NOTIFY, Op.PASS_START, Op.PASS_END, Op.REPORT)]
 
 
 def _odd_events(columns: "dict[str, NDArray[Any]]", max_order: int, zones: list[Zone]) -> dict[str, int]:

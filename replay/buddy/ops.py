@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.buddy.rules import rules_of
 from tracer import Guest, Op, Trace
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Meaning(IntEnum):
     UNKNOWN = 5  # an op of a newer format
     PUT_BACK = 6  # as ENTER, of a block that was isolated: to the tail, and nobody is notified
     ISOLATE = 7  # as EXIT, and the pageblocks of a large block turn movable
-    CLAIM = 8  # of a fallback whose exit was told by another event: what it does to types
+    CLAIM = 8  # of a fallback whose exit is told by another event: what it does to types
 
 
 def meaning_of(trace: Trace, *, own_reporting: bool = False) -> "NDArray[np.uint8]":
@@ -47,8 +48,10 @@ def meaning_table(
     Sources: zone_locked and pcpu_drain fire under the zone lock, at the taking and after the merge
     (mm/page_alloc.c, __rmqueue_smallest and free_pcppages_bulk). mm_page_free enters the buddy only
     at orders that no pcp list takes (pcp_allowed_order); for the others the drain tells when. From
-    6.10 on a fallback that steals a block fires extfrag alone; before, and when it claims half a
-    pageblock, a zone_locked of the same block comes next to it.
+    6.10 on a fallback that steals a block fires extfrag alone; when it claims half a pageblock, a
+    zone_locked of the same block comes next to it. Before, __rmqueue_fallback only moved blocks to
+    the list asked for and told of the largest, and __rmqueue_smallest then took one of them, not
+    always that one, with a zone_locked: there an extfrag is no exit.
 
     Where __free_one_page is recorded, each entry passes it or __putback_isolated_page: drains and
     frees are the same entries told twice. __isolate_free_page takes a block out of the buddy;
@@ -80,7 +83,7 @@ def meaning_table(
 
 def _tell_of_the_buddy(table: "NDArray[np.uint8]", guest: Guest, recorded: Collection[int]) -> None:
     table[Op.ZONE_LOCKED] = Meaning.EXIT
-    table[Op.EXTFRAG] = Meaning.FALLBACK
+    table[Op.EXTFRAG] = Meaning.FALLBACK if rules_of(guest).by_pageblock else Meaning.CLAIM
     table[Op.ISOLATE] = Meaning.ISOLATE
     table[Op.PUT_BACK] = Meaning.PUT_BACK
     table[Op.BUDDY_FREE] = Meaning.ENTER

@@ -29,3 +29,15 @@ def traces(machine: Machine, out: Path) -> Path:
     done = machine.run(argv, timeout_s=400)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def quiet(machine: Machine, out: Path) -> Path:
+    """A folder with two recordings of a workload without compaction, with tracepoints only: one of each
+    choice of layers that has the buddy's.
+    """
+    here = Path(__file__).parent
+    argv: list[str | Path] = ["sh", here / "quiet.sh", out, sys.executable, here / "workload.py"]
+    done = machine.run(argv, timeout_s=400)
+    assert done.returncode == 0, done.stderr
+    return out

@@ -1,5 +1,6 @@
 """Memory taken and given back in every way the buddy sees, in a machine of 2 GiB: small pages with
-holes, huge pages, programs and, when asked for, compaction of all memory at the end.
+holes, huge pages, programs and, when asked for, at the end memory full of small holes of which huge
+pages are wanted, and compaction of all of it.
 
 Usage: python workload.py SECONDS [compact]. The same steps each time.
 """
@@ -25,11 +26,11 @@ def allocate(dice: random.Random) -> mmap.mmap:
     return piece
 
 
-def punch_holes(piece: mmap.mmap, dice: random.Random) -> None:
+def punch_holes(piece: mmap.mmap, dice: random.Random, size_bytes: int = CHUNK_BYTES) -> None:
     """Give half of a piece back, in places."""
-    for start in range(0, len(piece) - CHUNK_BYTES, CHUNK_BYTES):
+    for start in range(0, len(piece) - size_bytes, size_bytes):
         if dice.random() < 0.5:
-            piece.madvise(mmap.MADV_DONTNEED, start, CHUNK_BYTES)
+            piece.madvise(mmap.MADV_DONTNEED, start, size_bytes)
 
 
 def work(seconds: float, seed: int = 1) -> None:
@@ -46,8 +47,21 @@ def work(seconds: float, seed: int = 1) -> None:
             subprocess.run(["sh", "-c", "ls -lR /usr/lib/python3 | sort >/dev/null"], check=False)
 
 
+def provoke_compaction(seed: int = 2) -> None:
+    """Small pages with small holes between them, then huge pages, then compaction of all memory."""
+    dice = random.Random(seed)
+    piece = mmap.mmap(-1, 160 * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    piece.madvise(mmap.MADV_NOHUGEPAGE)
+    piece.madvise(23)  # MADV_POPULATE_WRITE
+    punch_holes(piece, dice, 4 * mmap.PAGESIZE)
+    huge = mmap.mmap(-1, 64 * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    huge.madvise(mmap.MADV_HUGEPAGE)
+    huge.madvise(23)
+    COMPACT.write_text("1")
+
+
 if __name__ == "__main__":
     work(float(sys.argv[1]))
     if sys.argv[2:] == ["compact"]:
-        COMPACT.write_text("1")
+        provoke_compaction()
     print("worked")

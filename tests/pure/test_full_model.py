@@ -21,7 +21,7 @@ from replay.policies import policy_named
 from replay.start import Start
 from tests.oracle import model
 from tests.pure.small_guests import T0_NS, Case, cases, frames_of, guest, oracle_guest, zone
-from tracer import Op
+from tracer import Guest, Op
 
 EXAMPLES = 20_000 if os.environ.get("PAGETIDE_SOAK") else 200
 thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -53,7 +53,7 @@ def histories(draw: st.DrawFn, kinds: tuple[int, ...] = (0, 1, 2, 3)) -> History
             continue
         op = draw(st.sampled_from(EXITS))
         if op == Op.EXTFRAG:
-            events += draw(_fallback(ts_ns, pfn, order, case.guest.max_order))
+            events += draw(_fallback(ts_ns, pfn, order, case.guest))
         else:
             events.append((ts_ns, op, pfn, order, -1 if op == Op.ISOLATE else migratetype, 0))
     pageblocks = Geometry.of(case.guest, case.zones).pageblocks
@@ -64,13 +64,18 @@ def histories(draw: st.DrawFn, kinds: tuple[int, ...] = (0, 1, 2, 3)) -> History
 
 
 @st.composite
-def _fallback(draw: st.DrawFn, ts_ns: int, pfn: int, order: int, max_order: int) -> Any:
-    """An extfrag: alone, before the exit of the same block, or after it."""
-    found = draw(st.integers(order, max_order))
+def _fallback(draw: st.DrawFn, ts_ns: int, pfn: int, order: int, guest: Guest) -> Any:
+    """An extfrag: alone, before the exit of the same block, or after it; before 6.10 always with an
+    exit after it, not always of the same block.
+    """
+    found = draw(st.integers(order, guest.max_order))
     thief, victim = draw(st.sampled_from([(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]))
     aux = found | thief << 8 | victim << 16 | draw(st.integers(0, 1)) << 24
     told = (ts_ns, int(Op.EXTFRAG), pfn, order, thief, aux)
     taken = (ts_ns, int(Op.ZONE_LOCKED), pfn, order, thief, 0)
+    if not rules_of(guest).by_pageblock:
+        other = (*told[:2], pfn ^ draw(st.sampled_from([0, 1])) << order, *told[3:])
+        return [other, taken]
     return draw(st.sampled_from([[told], [told, taken], [taken, told]]))
 
 
@@ -170,7 +175,7 @@ def stretches(draw: st.DrawFn) -> History:
         kind = draw(st.sampled_from([-1, 0, 1, 2, 3]))
         op = draw(st.sampled_from([Op.ZONE_LOCKED, Op.PCPU_DRAIN]))
         if draw(st.booleans()):
-            events += draw(_fallback(T0_NS + 1, first, 0, history.case.guest.max_order))
+            events += draw(_fallback(T0_NS + 1, first, 0, history.case.guest))
         for pfn in frames if draw(st.booleans()) else reversed(frames):
             events.append((T0_NS + 1, int(op), pfn, 0, kind, 0))
     return History(history.case, events, history.types)
@@ -197,3 +202,16 @@ def test_the_state_of_a_tebibyte_of_small_pages_takes_less_than_four_gibibytes()
     full = FullModel(meaning_table(x86), geometry, rules_of(x86), np.zeros(geometry.frames, np.uint8))
     state = [*full.full.area, *(array for array in full.full if not isinstance(array, tuple))]
     assert parts * sum(array.nbytes for array in state) < 3.3 * (1 << 30)
+
+
+def test_before_6_10_a_fallback_that_tells_of_another_block_than_was_taken_is_no_exit_of_it() -> None:
+    # The pageblock 8..15: two free blocks, order 0 at 8 and order 2 at 12; its type is movable.
+    state = {frame: "free" if frame in (8, 12, 13, 14, 15) else "used" for frame in range(100)}
+    shape = guest(4, 3, 250, None, "6.1.0")
+    case = Case(shape, [zone("A", 0, 100, 0)], state, [], T0_NS + 9)
+    full = full_model(History(case, [], np.full(Geometry.of(shape, case.zones).pageblocks, 1, np.int8)))
+    aux = 2 | 0 << 8 | 1 << 16  # an order-2 block was found, unmovable wants it, of a movable pageblock
+    full.play(columns([(T0_NS + 1, Op.EXTFRAG, 12, 0, 0, aux), (T0_NS + 1, Op.ZONE_LOCKED, 8, 0, 0, 0)]))
+    assert lists_from(full.full.area, 0) == {(0, 2, 0): [12]}
+    assert full.full.counters[STEPS] == 1
+    assert not full.full.counters[[EXIT_OF_USED, ENTRY_OF_FREE]].any()

@@ -1,5 +1,7 @@
 """What each op means for the buddy: the table, told once more by the plain-Python oracle."""
 
+from dataclasses import replace
+
 import pytest
 
 from replay.buddy.ops import Meaning, meaning_table
@@ -17,14 +19,16 @@ RECORDED = {
 }
 
 
+@pytest.mark.parametrize("release", ["6.1.0", "6.12.0"])
 @pytest.mark.parametrize("owners_only", [False, True])
 @pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)
-def test_the_table_says_the_same_as_the_oracle(recorded: set[Op], owners_only: bool) -> None:
-    table = meaning_table(GUEST, recorded, owners_only=owners_only)
+def test_the_table_says_the_same_as_the_oracle(recorded: set[Op], owners_only: bool, release: str) -> None:
+    table = meaning_table(replace(GUEST, kernel_release=release), recorded, owners_only=owners_only)
+    asked = {"owners_only": owners_only, "by_pageblock": release == "6.12.0"}
     names, pcp = {op.name.lower() for op in recorded}, set(GUEST.pcp_orders)
     for op in Op:
         for order in range(GUEST.max_order + 1):
-            want = meaning_of(op.name.lower(), order, names, pcp, owners_only=owners_only)
+            want = meaning_of(op.name.lower(), order, names, pcp, **asked)
             assert Meaning(table[op, order]).name.lower() == want, (op, order)
 
 
