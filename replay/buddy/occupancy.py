@@ -37,6 +37,7 @@ from replay.buddy.steps import (
     BOUNDS,
     CLAIM,
     ENTER,
+    EXIT,
     FALLBACK,
     ISOLATE,
     MEANING,
@@ -126,10 +127,12 @@ def _move(
         leave(m, out, first, order, rest, zone)
 
 
-@compiled(nb.boolean(MEMORY, nb.int64, nb.int64, nb.int64), inline=True)
-def _may_run(m: Memory, first: Int, order: Int, ts_ns: Int) -> bool:
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _may_run(m: Memory, what: Int, first: Int, order: Int, ts_ns: Int) -> bool:
     """Is it worth a try whether a run of plain steps begins here? `runs` has no use for others."""
-    return order == 0 and is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
+    if order or what not in (ENTER, EXIT):
+        return False
+    return is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
 
 
 @compiled(nb.int64(MEMORY, nb.int64), inline=True)
@@ -195,7 +198,7 @@ def _reduce(
         elif what != NOTHING:
             _advance_clock(m, max(ts_ns[i], t.now_ns))
             _will_change(m, counts, zone)
-            if _may_run(m, first, size_order, ts_ns[i]) and last[zone, 0] == what:
+            if _may_run(m, what, first, size_order, ts_ns[i]) and last[zone, 0] == what:
                 if alike <= i:
                     alike = alike_until(ts_ns, op, order, migratetype, i, _until(m, zone))
                 done = plain_run(m, ts_ns, pfn, i, alike, what, np.int64(migratetype[i]), bounds[zone], zone)
