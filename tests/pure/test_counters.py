@@ -111,3 +111,12 @@ def fdinfo(monkeypatch, text) -> None:
 def test_skipped_runs_are_told_where_the_kernel_counts_them(monkeypatch, text, misses):
     fdinfo(monkeypatch, text)
     assert recursion_misses(7) == misses
+
+
+def test_who_reads_after_the_end_gets_the_last_counts(array):
+    counters = Counters(array.fd, PROBES, CPUS, PAGE)
+    array.set(0, 1, (7, 2, 0))
+    counters.close()
+    array.set(0, 1, (9, 9, 9))
+    assert counters.read()[0, 1].tolist() == [7, 2, 0]
+    assert counters.ring_full == 2

@@ -4,6 +4,7 @@ One slot per program and CPU, written by that CPU alone. A program cannot interr
 additions are exact; the second copy of a probe has slots of its own behind all first ones.
 """
 
+import contextlib
 import mmap
 import re
 from pathlib import Path
@@ -42,9 +43,10 @@ class Counters:
         return int(self._view[..., RING_FULL].sum())
 
     def close(self) -> None:
-        """Unmap."""
-        del self._view
-        self._map.close()
+        """Unmap. Whoever reads later, the sampler in its last moment, gets the last counts."""
+        self._view = self._view.copy()
+        with contextlib.suppress(BufferError):  # somebody is reading just now: it goes when he is done
+            self._map.close()
 
 
 def possible_cpus(sys: Path = Path("/sys")) -> int:
