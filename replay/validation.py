@@ -15,6 +15,7 @@ from replay.counting import Counted
 from replay.drift import JUDGED_STEPS, Drift, to_json
 from replay.geometry import Geometry
 from replay.limits import limits
+from replay.listing import Listed, listings
 from replay.start import refuse_filtered
 from replay.stretches import pieces, snapshots_of
 from replay.survey import Survey
@@ -29,12 +30,14 @@ class Verdict:
 
     Attributes:
         comparisons: one per snapshot after the first, in order.
+        listed: the free lists beside those read at the end, by zone and order; empty where none were.
         direct_frees: frees that the trace as a whole shows to have gone straight into the buddy.
         warnings: what limits the comparison.
     """
 
     trace: Trace
     comparisons: list[Comparison]
+    listed: list[Listed]
     direct_frees: int
     warnings: list[str]
 
@@ -103,10 +106,19 @@ class Verdict:
             "fidelity": self.fidelity,
             "snapshots": [self._snapshot_json(each) for each in self.comparisons],
             "samples": [self._sample_json(each) for drift in self.drifts for each in drift.samples],
+            "lists": self.lists,
             "drift": [to_json(drift, self.trace.span_ns[0], self.zones) for drift in self.drifts],
             "truth": None,
             "warnings": self.warnings,
         }
+
+    @property
+    def lists(self) -> dict[str, int] | None:
+        """Blocks on the lists at the end: compared, on another list, out of order. None: not read."""
+        if not self.listed:
+            return None
+        names = ("compared", "elsewhere", "out_of_order")
+        return {name: sum(getattr(each, name) for each in self.listed) for name in names}
 
     def _snapshot_json(self, found: Comparison) -> dict[str, Any]:
         return {
@@ -167,7 +179,8 @@ def validate(trace: Trace) -> Verdict:
         for interval in intervals:
             interval.feed(until_ns, columns)
     found = [interval.finish() for interval in intervals]
-    return Verdict(trace, found, len(subject.survey.direct), _caveats(trace, shots))
+    direct = len(subject.survey.direct)
+    return Verdict(trace, found, list(listings(trace)), direct, _caveats(trace, shots))
 
 
 def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:

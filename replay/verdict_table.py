@@ -59,6 +59,10 @@ def _counts(verdict: Verdict) -> Table:
         if frames:
             table.add_row(f"  {cause}", f"{frames:,}", "")
     table.add_row("frames in limbo (held by the guest's reporting)", f"{f['frames_limbo']:,}", "")
+    if lists := verdict.lists:
+        share = f"of {lists['compared']:,}"
+        table.add_row("blocks on another list than read at the end", f"{lists['elsewhere']:,}", share)
+        table.add_row("blocks out of their list's order", f"{lists['out_of_order']:,}", share)
     for when, price in zip(("start", "end"), last.prices, strict=True):
         if price:
             share = f"{price.elsewhere / price.frames:.2%} of {price.frames:,}"
