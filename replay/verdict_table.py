@@ -134,6 +134,11 @@ def _mark(samples: list[Counted]) -> str:
     return WRONG if any(each.wrong for each in judged) else RIGHT
 
 
+def _stop(verdict: Verdict, divergence: Divergence) -> str:
+    """What ended a divergence that no sample did."""
+    return "the end" if divergence.from_ns > verdict.last.before.end_ns else "a resync"
+
+
 def _divergences(verdict: Verdict, found: list[Divergence]) -> Table:
     table = new_table("wrong in", "from", "until", "samples", "because of", "orders: model - kernel")
     first_ns = verdict.trace.span_ns[0]
@@ -142,7 +147,7 @@ def _divergences(verdict: Verdict, found: list[Divergence]) -> Table:
         table.add_row(
             plain(verdict.zones[each.zone]),
             human_duration((each.from_ns - first_ns) / 1e9),
-            "the end" if each.until_ns is None else human_duration((each.until_ns - first_ns) / 1e9),
+            human_duration((each.until_ns - first_ns) / 1e9) if each.until_ns else _stop(verdict, each),
             f"{each.samples:,}",
             each.cause,
             orders if len(orders) <= 30 else orders[:29] + "…",
