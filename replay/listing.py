@@ -25,6 +25,8 @@ from tracer import Trace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from replay.buddy.steps import Columns
+
 # The lists of one zone and order: pfns from head to tail, by migratetype.
 Lists: TypeAlias = dict[int, list[int]]
 
@@ -136,6 +138,15 @@ class Listing:
         return {kind: list_of(area, walk.zone, walk.order, kind) for kind in kinds}
 
 
+def _corrected(events: "Iterable[Columns | Brought]", model: FullModel) -> "Iterator[Columns]":
+    """The events; snapshots in between correct the model."""
+    for each in events:
+        if isinstance(each, Brought):
+            model.correct(each.model.settled)
+        else:
+            yield each
+
+
 def listings(trace: Trace, name: str = "end") -> Iterator[Listed]:
     """The lists read beside a snapshot, and the model's that began with those of the start snapshot.
 
@@ -154,8 +165,7 @@ def listings(trace: Trace, name: str = "end") -> Iterator[Listed]:
     start = start_of(trace, geometry, events).typed(trace, geometry, survey.types)
     model = FullModel.at(start, meaning, geometry, rules_of(trace.manifest.guest))
     listing = Listing(model, walks_of(table))
-    batches = (each for each in events if not isinstance(each, Brought))
-    for until_ns, columns in pieces(batches, listing.instants):
+    for until_ns, columns in pieces(_corrected(events, model), listing.instants):
         listing.before(until_ns)
         model.play(columns)
     yield from listing.finish()
