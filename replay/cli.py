@@ -89,7 +89,8 @@ def replay(
     opened = open_trace(trace)
     if out is not None:
         _check_folder(out, force=force)
-    options = Options(start=start, backing=backing, logging=out is not None, fragmentation=out is not None)
+    kept = out is not None
+    options = Options(start=start, backing=backing, logging=kept, fragmentation=kept or check)
     with _progress(opened.rows) as tell:
         done = replay_all(opened, policy or [], options, tell)
     if check:

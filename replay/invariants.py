@@ -26,7 +26,7 @@ def violations(run: Run) -> list[str]:
     """Each broken invariant, in words; empty when all hold."""
     state = run.schedule.state
     found = [*_units(state), *list_violations(state.area), *_host(state), *_reports(state)]
-    return [*found, *_parts(state), *_composition(run), *_across(run)]
+    return [*found, *_parts(state), *_composition(run), *_occupancy(run), *_full(run), *_across(run)]
 
 
 def _units(state: State) -> Iterator[str]:
@@ -84,6 +84,25 @@ def _composition(run: Run) -> Iterator[str]:
     times = [total for total in parts.frame_ns.values() if total is not None]
     if min(times) < 0 or sum(times) != frame_ns(step1.integrals, memory.MANAGED):
         yield "the parts of managed memory over time do not add up to it"
+
+
+def _occupancy(run: Run) -> Iterator[str]:
+    """Step 1's sums agree with its frames."""
+    occupancy = run.group.occupancy
+    free = occupancy.free_frames()
+    if free != int(occupancy.totals["free"][0]) or free != int(occupancy.zone_free().sum()):
+        yield "the number of free frames is not that of the frames that are free"
+
+
+def _full(run: Run) -> Iterator[str]:
+    """The full model's lists hold together, and have exactly the free frames of step 1."""
+    if run.fragmentation is None:
+        return
+    area = run.fragmentation.model.full.area
+    yield from list_violations(area)
+    orders = np.arange(area.nr_free.shape[1])
+    if int((area.nr_free << orders).sum()) != run.group.occupancy.free_frames():
+        yield "the full model and step 1 disagree on how much is free"
 
 
 def _across(run: Run) -> Iterator[str]:

@@ -273,6 +273,10 @@ class Occupancy:
         """FREE, REPORTABLE and MANAGED frames at each bin, shape (3, bins)."""
         return self._memory.series
 
+    def free_frames(self) -> int:
+        """Frames that are free now, counted one by one."""
+        return sum(map(int.bit_count, self._memory.free.tolist()))
+
     def zone_free(self) -> "NDArray[np.int64]":
         """Free frames of each zone now."""
         return self._memory.zone_free.copy()
