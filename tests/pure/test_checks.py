@@ -71,7 +71,8 @@ def not_merged(a: Any) -> None:
 
 
 DAMAGES = [
-    broken_link, lost_tail, wrong_count, wrong_list, wrong_order, overlap, stray_flag, off_its_list, not_merged,
+    broken_link, lost_tail, wrong_count, wrong_list, wrong_order, overlap, stray_flag, off_its_list,
+    not_merged,
 ]  # fmt: skip
 
 
