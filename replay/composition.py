@@ -13,12 +13,11 @@ import numpy as np
 from replay.buddy import memory
 from replay.exact import frame_ns
 from replay.state import NEVER_BACKED, PART_GATED, PART_HELD, PART_KEPT, PART_WAITING, RECLAIMED
-from tracer import Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from replay.engine import Group
+    from replay.engine import Group, Run
     from replay.schedule import Schedule
 
 # The parts, and what each is, in the order of a chart: from what came back to what cannot.
@@ -46,40 +45,6 @@ _LEVELS = {
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """Frames of the page cache and of the per-CPU lists at each bin, int64: of the last sample that
-    was read by then; before the first one, of that. None: not known.
-    """
-
-    page_cache: "NDArray[np.int64] | None" = None
-    on_pcp: "NDArray[np.int64] | None" = None
-
-    @classmethod
-    def of(cls, trace: Trace, bins_ns: "NDArray[np.int64]") -> "Sampled":
-        """Nothing is known where the trace has no samples, where the kernel does not show a value (-1),
-        or where what is on per-CPU lists counts as free.
-
-        Raises:
-            Fault: when the samples cannot be read.
-        """
-        samples = trace.samples
-        if not samples.num_rows or trace.owners_only:
-            return cls()
-        cache, pcp = samples["nr_file_pages"].to_numpy(), samples["pcp"].to_numpy()
-        seconds, row, second = np.unique(
-            samples["read_end_ns"].to_numpy(), return_index=True, return_inverse=True
-        )
-        place = np.maximum(np.searchsorted(seconds, bins_ns, "right") - 1, 0)
-        summed = np.zeros(len(seconds), np.int64)
-        np.add.at(summed, second, pcp)
-        # The page cache is the whole guest's, the same in each zone's row of one second.
-        return cls(
-            None if (cache < 0).any() else cache[row][place],
-            None if (pcp < 0).any() else summed[place],
-        )
-
-
-@dataclass(frozen=True)
 class Composition:
     """Frames of each part (PARTS), None where it is not known: `series` at each bin (int64),
     `frame_ns` over the whole replay. Both add up to the managed memory, exactly.
@@ -89,8 +54,9 @@ class Composition:
     frame_ns: dict[str, int | None]
 
     @classmethod
-    def of(cls, group: "Group", schedule: "Schedule", sampled: Sampled) -> "Composition":
+    def of(cls, run: "Run") -> "Composition":
         """Of one policy's finished run."""
+        group, schedule, sampled = run.group, run.schedule, run.sampled
         state, step1 = schedule.state, group.occupancy
         free, managed = step1.series[memory.FREE], step1.series[memory.MANAGED]
         levels = {part: state.timeline[row] for part, row in _LEVELS.items()}

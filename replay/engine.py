@@ -5,7 +5,6 @@ One pass over the trace for any number of settings: those of one reporting order
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +14,11 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
-from replay.composition import Composition, Sampled
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
 from replay.policies.protocol import STARTS, Setting
+from replay.sampled import Sampled
 from replay.schedule import Schedule
 from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
@@ -171,11 +170,6 @@ class Run:
     sampled: Sampled = field(default_factory=Sampled)
     fragmentation: Fragmentation | None = None
     direct_frees: int = 0
-
-    @cached_property
-    def composition(self) -> Composition:
-        """What managed memory was made of."""
-        return Composition.of(self.group, self.schedule, self.sampled)
 
 
 def run_all(

@@ -7,6 +7,7 @@ import numpy as np
 from replay.buddy import memory
 from replay.buddy.checks import covered
 from replay.buddy.checks import violations as list_violations
+from replay.composition import Composition
 from replay.engine import Run
 from replay.exact import frame_ns
 from replay.parts import backed_in_unit, part_of
@@ -75,7 +76,7 @@ def _parts(state: State) -> Iterator[str]:
 
 def _composition(run: Run) -> Iterator[str]:
     """The parts of managed memory add up to it at each bin and over time, and none is negative."""
-    parts, step1 = run.composition, run.group.occupancy
+    parts, step1 = Composition.of(run), run.group.occupancy
     known = [series for series in parts.series.values() if series is not None]
     if any((series < 0).any() for series in known):
         yield "a part of managed memory is negative"

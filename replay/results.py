@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.buddy import memory
+from replay.composition import Composition
 from replay.engine import Run
 from replay.exact import SECOND_NS, bucket_bounds_ns, byte_seconds
 from replay.state import (
@@ -158,7 +159,7 @@ class Result:
         import polars as pl
 
         group, page = self.run.group, self._page
-        frames = self.run.composition.series
+        frames = self._composition.series
         columns = {f"{part}_bytes": None if of is None else of * page for part, of in frames.items()}
         time_s = (group.bins_ns - group.start.now_ns) / SECOND_NS
         return pl.DataFrame(
@@ -206,7 +207,9 @@ class Result:
         from replay.report import drawing
 
         charts = drawing()
-        return {"composition": charts.composition, "fragmentation": charts.fragmentation}[of](self)
+        if of == "composition":
+            return charts.composition(self.composition, f"{self.policy}: {self.run.setting.text}")
+        return charts.fragmentation(self.fragmentation, self.run.group.geometry)
 
     @property
     def mean_bytes(self) -> dict[str, float | None]:
@@ -216,8 +219,12 @@ class Result:
         seconds, page = self._seconds, self._page
         return {
             part: None if frame_ns is None or not seconds else frame_ns * page / SECOND_NS / seconds
-            for part, frame_ns in self.run.composition.frame_ns.items()
+            for part, frame_ns in self._composition.frame_ns.items()
         }
+
+    @cached_property
+    def _composition(self) -> Composition:
+        return Composition.of(self.run)
 
     @property
     def _meters(self) -> "NDArray[np.void]":
@@ -305,7 +312,7 @@ class Result:
         """Byte seconds of each other part of managed memory."""
         return {
             part: None if frame_ns is None else frame_ns * self._page / SECOND_NS
-            for part, frame_ns in self.run.composition.frame_ns.items()
+            for part, frame_ns in self._composition.frame_ns.items()
             if part != "reclaimed"
         }
 

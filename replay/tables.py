@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from replay.composition import SAMPLED
-from replay.policies.protocol import Parameter, Policy
+from replay.policies.protocol import Parameter, Policy, word_of
 from tracer import human_bytes, plain
 from tracer.units import human_duration
 
@@ -76,7 +76,7 @@ def replay_table(done: "Replay", options: "Options") -> None:
     console.print(LEGEND, style="dim")
     _why_table(console, labels, done)
     for label, result in zip(labels, done.results, strict=True):
-        console.print(f"  {label}: {settings_text(result.params)}", style="dim")
+        console.print(f"  {label}: {result.run.setting.text}", style="dim")
     for line in _trust(done.fidelity):
         console.print(line)
 
@@ -135,15 +135,6 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def settings_text(params: dict[str, Any]) -> str:
-    """A policy's parameters as a user writes them."""
-    return ", ".join(f"{name}={_value(value)}" for name, value in params.items())
-
-
-def _value(value: Any) -> str:  # noqa: ANN401 - a parameter's value
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
 def _tight(text: str) -> str:
     """A quantity without the space before its unit."""
     return text.replace(" ", "")
@@ -181,4 +172,4 @@ def policy_table(policies: list[Policy]) -> None:
 def _default(parameter: Parameter) -> str:
     if parameter.default is None:
         return "(pageblock order)"
-    return _value(parameter.written(parameter.default))
+    return word_of(parameter.written(parameter.default))

@@ -89,6 +89,11 @@ class Parameter:
         return text
 
 
+def word_of(value: Value) -> str:
+    """A value as `Parameter.parse` takes it."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A policy with all its parameters settled for one guest."""
@@ -101,6 +106,11 @@ class Setting:
         """The parameters as a user writes them."""
         kinds = {parameter.name: parameter for parameter in self.policy.parameters}
         return {name: kinds[name].written(value) for name, value in self.params.items()}
+
+    @property
+    def text(self) -> str:
+        """The parameters in a line."""
+        return ", ".join(f"{name}={word_of(value)}" for name, value in self.written.items())
 
     @property
     def order(self) -> int:

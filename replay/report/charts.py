@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from replay.composition import PARTS, SAMPLED
-from replay.tables import settings_text
+from replay.geometry import Geometry
 from tracer import Fault, plain
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from replay.results import Result
 
 WIDTH, HEIGHT, ZONE_HEIGHT = 720, 360, 120
 MIB, GIB = 1 << 20, 1 << 30
@@ -36,16 +34,17 @@ LOOKS = {
 }
 
 
-def composition(result: "Result") -> alt.Chart:
-    """What managed memory was made of over time, as stacked areas; parts that never occur are left out."""
-    frame = result.composition
+def composition(frame: "pl.DataFrame", what: str) -> alt.Chart:
+    """What managed memory was made of over time (`Result.composition`), as stacked areas; parts that
+    never occur are left out. `what`: the policy and its parameters.
+    """
     parts = [part for part in PARTS if (frame[f"{part}_bytes"] > 0).any()]
     sampled = all(frame[f"{part}_bytes"].null_count() == 0 for part in SAMPLED)
     names = {part: LOOKS[part][0] for part in parts}
     if not sampled and "other_used" in names:
         names["other_used"] = "used"
     wide = frame.select("time_s", *(frame[f"{part}_bytes"].alias(names[part]) / GIB for part in parts))
-    subtitle = [f"{plain(result.policy)}: {plain(settings_text(result.params))}"]
+    subtitle = [plain(what)]
     if not sampled:
         subtitle.append("no samples in this trace: page cache and per-CPU lists are in what is used")
     return (
@@ -69,20 +68,20 @@ def composition(result: "Result") -> alt.Chart:
     )
 
 
-def fragmentation(result: "Result") -> alt.VConcatChart:
-    """Free memory by order over time, an area chart for each zone that ever has some.
+def fragmentation(frame: "pl.DataFrame | None", geometry: Geometry) -> alt.VConcatChart:
+    """Free memory by order over time (`Result.fragmentation`), an area chart for each zone that ever
+    has some.
 
     Raises:
         Fault: when the replay kept no free memory by order.
     """
-    frame = result.fragmentation
     if frame is None:
         raise Fault(
             "free memory by order was not kept",
             "it costs speed, so it has to be asked for",
             "Options(fragmentation=True), or run(…, fragmentation=True)",
         )
-    page, zones = result.run.group.geometry.page_size, result.run.group.geometry.zones
+    page, zones = geometry.page_size, geometry.zones
     drawn = []
     for (number,), part in frame.group_by("zone", maintain_order=True):
         if part["blocks"].max():

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 import replay
 from replay import main
 from replay.buddy import memory
-from replay.composition import PARTS, SAMPLED, Sampled
+from replay.composition import PARTS, SAMPLED, Composition
 from replay.engine import Run
 from replay.invariants import violations
+from replay.sampled import Sampled
 from tests.pure.small_guests import Case, How, cases, run_engine
 from tracer.format import SAMPLE_COLUMNS
 
@@ -34,7 +35,8 @@ def test_sampled_parts_never_exceed_what_is_used_and_all_parts_add_up(
     told = [None if of is None else np.array(of[:bins], np.int64) for of in (cache, pcp)]
     run = Run(None, group.schedules[0], group, Sampled(*told))  # type: ignore[arg-type] # no setting is needed
     assert violations(run) == []
-    series, managed = run.composition.series, group.occupancy.series[memory.MANAGED]
+    composition = Composition.of(run)
+    series, managed = composition.series, group.occupancy.series[memory.MANAGED]
     used = managed - group.occupancy.series[memory.FREE]
     shown = [series[part] for part in ("page_cache", "on_pcp", "other_used")]
     assert np.array_equal(sum(part for part in shown if part is not None), used)
@@ -42,7 +44,7 @@ def test_sampled_parts_never_exceed_what_is_used_and_all_parts_add_up(
         assert series["page_cache"] is not None
         assert series["page_cache"].tolist() == np.minimum(cache[:bins], used).tolist()
     assert (series["on_pcp"] is None) == (pcp is None)
-    assert list(series) == list(run.composition.frame_ns) == list(PARTS)
+    assert list(series) == list(composition.frame_ns) == list(PARTS)
 
 
 def samples(rows: list[tuple[int, int, int, int]]) -> pa.Table:

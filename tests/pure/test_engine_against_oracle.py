@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from replay.buddy import memory
 from replay.buddy.area import NOBODY
-from replay.composition import SAMPLED
+from replay.composition import SAMPLED, Composition
 from replay.engine import Group, Run
 from replay.exact import SECOND_NS, bucket_of
 from replay.invariants import violations
@@ -136,7 +136,8 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
 def assert_same_composition(group: Group, want: model.Outcome) -> None:
     """What managed memory is made of, at each bin and over time, in frames; used memory as a whole."""
     run = Run(None, group.schedules[0], group)  # type: ignore[arg-type] # no setting is needed
-    series, over_time = dict(run.composition.series), dict(run.composition.frame_ns)
+    composition = Composition.of(run)
+    series, over_time = dict(composition.series), dict(composition.frame_ns)
     assert [series.pop(part) for part in SAMPLED] == [over_time.pop(part) for part in SAMPLED] == [None, None]
     series["used"], over_time["used"] = series.pop("other_used"), over_time.pop("other_used")
     found = {part: frames.tolist() for part, frames in series.items() if frames is not None}
