@@ -13,21 +13,23 @@ import numpy as np
 from replay.buddy.frames import (
     AMBIGUOUS,
     CHANGED,
-    ENTRY_OF_FREE,
-    EXIT_OF_USED,
     FAR_FUTURE_NS,
     IMPOSSIBLE,
-    OUTSIDE,
     SCANNED,
-    STEPS,
-    UNKNOWN_OPS,
     FrameModel,
     Frames,
 )
 from replay.buddy.full import FullModel
 from replay.buddy.rules import rules_of
-from replay.buddy.steps import Columns
-from replay.counting import SAMPLE, Counted, Counting, Reading, sample_readings, scanned
+from replay.buddy.steps import (
+    ENTRY_OF_FREE,
+    EXIT_OF_USED,
+    OUTSIDE,
+    STEPS,
+    UNKNOWN_OPS,
+    Columns,
+)
+from replay.counting import SAMPLE, Counted, Counting, Reading, scanned
 from replay.geometry import Geometry
 from replay.pricing import Price, price_of
 from replay.start import Start
@@ -56,7 +58,7 @@ class Comparison:
     counts: dict[str, int]
     wrong_by_cause: dict[str, int]
     counted: list[Counted]
-    prices: tuple[Price | None, Price | None] = (None, None)
+    prices: tuple[Price | None, Price | None]
 
     @property
     def orders(self) -> list[Counted]:
@@ -81,17 +83,20 @@ class Subject:
 
     Attributes:
         meaning: with the guest's own reporting, where it was recorded.
-        own_reporting: it was: what it held is on no list, and comes back as recorded.
+        readings: all samples.
     """
 
     trace: Trace
     survey: Survey
     geometry: Geometry
     meaning: "NDArray[np.uint8]"
+    readings: list[Reading]
 
     @property
     def own_reporting(self) -> bool:
-        """Are isolations by the guest's own reporting in the trace?"""
+        """Are isolations by the guest's own reporting in the trace? What it held then is on no list, and
+        comes back as recorded.
+        """
         return any(probe.op == Op.REPORTING_ISOLATE for probe in self.trace.manifest.probes)
 
     def frames(self, name: str) -> Frames:
@@ -116,7 +121,11 @@ class Interval:
             min((info.read_begin_ns for info in after.buddyinfo), default=after.end_ns),
             max((info.read_end_ns for info in after.buddyinfo), default=after.end_ns),
         )
-        self._readings = list(sample_readings(trace, before.end_ns, self._read_ns[0]))
+        self._readings = [
+            each
+            for each in subject.readings
+            if before.end_ns < each.begin_ns and each.end_ns < self._read_ns[0]
+        ]
         self._over_ns = FAR_FUTURE_NS if self._last else max(after.end_ns, self._read_ns[1])
         self._models: _Models | None = None
         self._result: Comparison | None = None
@@ -134,17 +143,18 @@ class Interval:
         if until_ns > self._over_ns:
             self.finish()
             return
-        models = self._models = self._models or _Models(self)
+        models, ranges = self._models or _Models(self), scanned(columns)
+        self._models = models
         if until_ns <= self.after.end_ns or self._last:
             models.judged.play(columns)
-            models.judged.mark_scanned(*scanned(columns))
+            models.judged.mark_scanned(*ranges)
         if until_ns <= self.before.end_ns:
             if not self._first:
                 # The interval before has told of these.
                 models.judged.counters[[OUTSIDE, UNKNOWN_OPS]] = 0
             models.brought.play(columns)
         elif until_ns <= self._read_ns[1]:
-            models.counting.feed(until_ns, columns)
+            models.counting.feed(until_ns, columns, ranges[0])
 
     def readings(self, end: Frames) -> Iterator[Reading]:
         """What the model is counted against: the samples, then the snapshot's buddyinfo."""

@@ -79,10 +79,12 @@ class Counting:
         self._isolations = np.zeros(len(model.nr_free), np.int64)
         self.counted: list[Counted] = []
 
-    def feed(self, until_ns: int, columns: Columns) -> None:
-        """Hear a piece of the events, the one that belongs to the instant `until_ns`."""
+    def feed(self, until_ns: int, columns: Columns, scanned_first: "NDArray[np.int64]") -> None:
+        """Hear a piece of the events, the one that belongs to the instant `until_ns`. `scanned_first`:
+        the first frames of the ranges in it that compaction took pages from (`scanned`).
+        """
         self._turn(until_ns)
-        self._note_isolations(columns)
+        self._note_isolations(scanned_first)
         done, rows = 0, len(columns["op"])
         while done < rows and any(not best.right for best in self._open):
             self.model.play(columns, done, done + 1)
@@ -125,8 +127,7 @@ class Counting:
         self._steps = now.copy()
         self._isolations[:] = 0
 
-    def _note_isolations(self, columns: Columns) -> None:
-        first, _ = scanned(columns)
+    def _note_isolations(self, first: "NDArray[np.int64]") -> None:
         for zone, (start, end) in enumerate(self.model.full.area.bounds):
             self._isolations[zone] += int(((first >= start) & (first < end)).sum())
 
@@ -167,16 +168,19 @@ def scanned(columns: Columns) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
     return columns["pfn"][some][taken].astype(np.int64), (aux[taken] & np.uint64(0xFFFF)).astype(np.int64)
 
 
-def sample_readings(trace: Trace, after_ns: int, before_ns: int) -> Iterator[Reading]:
-    """The samples that were read wholly between two instants, second by second."""
+def sample_readings(trace: Trace) -> Iterator[Reading]:
+    """The trace's samples, second by second.
+
+    Raises:
+        Fault: when one cannot be read.
+    """
     rows = trace.samples
     begin, end, zone = (rows[name].to_numpy() for name in ("read_begin_ns", "read_end_ns", "zone"))
     names = [(zone.node, zone.name) for zone in trace.zones]
     recorded = [(zone.node, zone.name) for zone in trace.manifest.zones]
     places = [names.index(name) if name in names else -1 for name in recorded]
-    inside = np.flatnonzero((begin > after_ns) & (end < before_ns))
-    for instant_ns in np.unique(begin[inside]):
-        at = inside[begin[inside] == instant_ns]
+    for instant_ns in np.unique(begin):
+        at = np.flatnonzero(begin == instant_ns)
         blocks = {
             places[zone[row]]: np.array(rows["free_blocks"][int(row)].as_py(), np.int64)
             for row in at

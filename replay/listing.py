@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from replay.buddy.checks import list_of
 from replay.buddy.full import FullModel
-from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.geometry import Geometry
 from replay.start import start_of
 from replay.stretches import Brought, pieces, stretches
 from replay.survey import Survey
-from tracer import Trace
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from replay.buddy.steps import Columns
 
@@ -147,20 +147,20 @@ def _corrected(events: "Iterable[Columns | Brought]", model: FullModel) -> "Iter
             yield each
 
 
-def listings(trace: Trace, name: str = "end") -> Iterator[Listed]:
+def listings(survey: Survey, meaning: "NDArray[np.uint8]", name: str = "end") -> Iterator[Listed]:
     """The lists read beside a snapshot, and the model's that began with those of the start snapshot.
 
-    The guest's own reporting, where it was recorded, takes blocks off the lists and puts them back.
+    `meaning`: that of the survey. With the guest's own reporting in it, that takes blocks off the lists
+    and puts them back.
 
     Raises:
         Fault: when the trace cannot be read.
     """
+    trace = survey.trace
     table = trace.lists(name)
     if table is None or trace.start is None:
         return
-    meaning = meaning_of(trace, own_reporting=True)
     geometry = Geometry.of(trace.manifest.guest, trace.zones)
-    survey = Survey.of(trace, geometry, meaning)
     events = stretches(trace, survey.batches(), geometry, meaning)
     start = start_of(trace, geometry, events).typed(trace, geometry, survey.types)
     model = FullModel.at(start, meaning, geometry, rules_of(trace.manifest.guest))

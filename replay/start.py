@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from replay.buddy.frames import free_blocks, untouched
-from replay.buddy.pageblocks import NOT_TOLD, types_at_start
+from replay.buddy.memory import NOT_TOLD
+from replay.buddy.pageblocks import types_at_start
 from replay.buddy.rules import rules_of
 from replay.geometry import MOVABLE, Geometry
 from replay.schedule import StartBlock

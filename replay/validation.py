@@ -11,7 +11,7 @@ from typing import Any
 
 from replay.buddy.ops import meaning_of
 from replay.comparison import Comparison, Interval, Subject
-from replay.counting import Counted
+from replay.counting import Counted, sample_readings
 from replay.drift import JUDGED_STEPS, Drift, to_json
 from replay.geometry import Geometry
 from replay.limits import limits
@@ -172,15 +172,16 @@ def validate(trace: Trace) -> Verdict:
         trace.frames("end")  # says which one is missing
         trace.frames("start")
     geometry, meaning = Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace, own_reporting=True)
-    subject = Subject(trace, Survey.of(trace, geometry, meaning), geometry, meaning)
+    survey = Survey.of(trace, geometry, meaning)
+    subject = Subject(trace, survey, geometry, meaning, list(sample_readings(trace)))
     intervals = [Interval(subject, before, after) for before, after in pairwise(shots)]
     cuts = [instant for interval in intervals for instant in interval.instants]
-    for until_ns, columns in pieces(subject.survey.batches(), cuts):
+    for until_ns, columns in pieces(survey.batches(), cuts):
         for interval in intervals:
             interval.feed(until_ns, columns)
     found = [interval.finish() for interval in intervals]
-    direct = len(subject.survey.direct)
-    return Verdict(trace, found, list(listings(trace)), direct, _caveats(trace, shots))
+    listed = list(listings(survey, meaning))
+    return Verdict(trace, found, listed, len(survey.direct), _caveats(trace, shots))
 
 
 def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:

@@ -14,14 +14,20 @@ import numpy as np
 
 from replay.buddy.steps import (
     BAD,
+    COUNTERS,
     ENTER,
+    ENTRY_OF_FREE,
+    EXIT_OF_USED,
     MEANING,
     NOTHING,
     OP,
     ORDER,
+    OUTSIDE,
     PFN,
+    STEPS,
     TS,
     UNKNOWN,
+    UNKNOWN_OPS,
     step_of,
     zone_bounds,
 )
@@ -41,8 +47,6 @@ _BUDDY, _USED, _LIMBO = int(FrameState.BUDDY), int(FrameState.USED), int(FrameSt
 _UNKNOWN = int(FrameState.UNKNOWN)
 
 # Rows of the counters array.
-STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
-COUNTERS = 5
 CHUNK_ORDER = CHUNK_FRAMES.bit_length() - 1
 
 
@@ -210,7 +214,7 @@ class FrameModel:
         frames = len(start.state)
         self.state = start.state.copy()
         self.seen = np.zeros(frames, np.uint8)
-        self.counters = np.zeros(COUNTERS, np.int64)
+        self.counters = np.zeros(len(COUNTERS), np.int64)
         self._windows = np.full((4, len(start.begin_ns)), FAR_FUTURE_NS, np.int64)
         self._windows[0], self._windows[1] = start.begin_ns, start.end_ns
         if end is not None:

@@ -15,7 +15,7 @@ from replay.buddy.area import BY_PAGEBLOCK, new_area
 from replay.buddy.bitmap import bitmap_of, mark
 from replay.buddy.lists import insert, link, pageblock_type
 from replay.buddy.playing import FULL, Full, play, take_out
-from replay.buddy.steps import BOUNDS, Columns, event_arrays, zone_bounds
+from replay.buddy.steps import BOUNDS, COUNTERS, Columns, event_arrays, zone_bounds
 from replay.jit import Int, Words, compiled
 from tracer import FrameState
 
@@ -88,7 +88,7 @@ class FullModel:
             strange=bitmap_of((state == FrameState.ABSENT) | (state == FrameState.UNKNOWN), geometry.frames),
             unknown=bitmap_of(state == FrameState.UNKNOWN, geometry.frames),
             last=np.full((len(geometry.zones), 2), -1, np.int64),
-            counters=np.zeros(5, np.int64),
+            counters=np.zeros(len(COUNTERS), np.int64),
             zone_steps=np.zeros((len(geometry.zones), 2), np.int64),
         )
 

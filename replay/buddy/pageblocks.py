@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
+from replay.buddy.memory import NOT_TOLD
 from replay.buddy.steps import (
     AUX,
     BAD,
@@ -33,8 +34,6 @@ from replay.jit import Int, Words, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-NOT_TOLD = -1
 
 
 @compiled(

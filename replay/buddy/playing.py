@@ -25,24 +25,26 @@ from replay.buddy.steps import (
     BOUNDS,
     CLAIM,
     ENTER,
+    ENTRY_OF_FREE,
     EXIT,
+    EXIT_OF_USED,
     FALLBACK,
     ISOLATE,
     MEANING,
     NOTHING,
     OP,
     ORDER,
+    OUTSIDE,
     PFN,
     PUT_BACK,
+    STEPS,
     TYPE,
     UNKNOWN,
+    UNKNOWN_OPS,
     detail_of,
     zone_at,
 )
 from replay.jit import Int, Words, compiled
-
-# Indices of `Full.counters`.
-STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = range(5)
 
 
 class Full(NamedTuple):

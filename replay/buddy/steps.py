@@ -12,6 +12,9 @@ from replay.jit import Int, Words, compiled
 
 NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN, PUT_BACK, ISOLATE, CLAIM = (int(meaning) for meaning in Meaning)
 
+# What is counted of steps: places in the counters of `frames` and `playing`.
+STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = COUNTERS = range(5)
+
 # A batch of events: arrays by column name.
 Columns: TypeAlias = dict[str, NDArray[Any]]
 # What the event columns look like to a compiled function: they come from Parquet, read-only.

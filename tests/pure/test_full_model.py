@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from replay.buddy.checks import list_of, violations
 from replay.buddy.full import FullModel
 from replay.buddy.ops import meaning_table
-from replay.buddy.playing import ENTRY_OF_FREE, EXIT_OF_USED, STEPS
 from replay.buddy.rules import rules_of
+from replay.buddy.steps import ENTRY_OF_FREE, EXIT_OF_USED, STEPS
 from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
