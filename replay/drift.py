@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -65,7 +66,7 @@ class Drift:
         """The samples of zones in which something happened since the one before."""
         return [each for each in self.samples if each.steps >= JUDGED_STEPS]
 
-    @property
+    @cached_property
     def divergences(self) -> list[Divergence]:
         """In order of time."""
         zones = sorted({each.zone for each in self.counted})

@@ -41,6 +41,8 @@ def price_of(area: Area, zones: "Iterable[Zone]", told: list[PageTypes]) -> Pric
 
     Lists that the kernel did not count to the end are left out.
     """
+    if not told:
+        return None
     counts = np.zeros(area.lists.shape, np.int64)
     _count(area, counts)
     names = [(zone.node, zone.name) for zone in zones]

@@ -6,6 +6,7 @@ interval stands alone: what was lost in one does not spoil the next.
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -61,7 +62,7 @@ class Verdict:
         """Names of the zones that `Counted.zone` numbers."""
         return [f"{zone.node}/{zone.name}" for zone in self.trace.zones]
 
-    @property
+    @cached_property
     def drifts(self) -> list[Drift]:
         """The samples, stretch by stretch: the model is corrected in between only."""
         return [Drift(self.trace, each.before.end_ns, each.counted) for each in self.comparisons]
