@@ -98,7 +98,7 @@ def run(
         for name, value in params.items()
     }
     setting = chosen.settle(opened.manifest.guest, given)
-    options = Options(start, backing, device or Device(), logging=True, fragmentation=fragmentation)
+    options = Options(start, backing, device=device or Device(), logging=True, fragmentation=fragmentation)
     return replay(opened, [setting], options).results[0]
 
 

@@ -38,7 +38,8 @@ def policies(*, as_json: Json = False) -> None:
                 "summary": policy.summary,
                 "parameters": [_parameter(parameter) for parameter in policy.parameters],
                 "source": policy.source,
-                "needs_of_trace": policy.needs_of_trace,
+                "requires": sorted(policy.requires),
+                "without": dict(policy.without),
                 "needs_of_kernel": policy.needs_of_kernel,
             }
             for policy in registry().values()

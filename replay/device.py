@@ -1,10 +1,13 @@
 """The reporting device: takes a scatter-gather list of blocks to the host and is busy meanwhile.
 
-It knows nothing of free areas. One call at a time, as virtio-balloon waits for its one buffer to be
-used (drivers/virtio/virtio_balloon.c, virtballoon_free_page_report).
+It knows nothing of free areas. One list at a time, as virtio-balloon waits for its one buffer to be
+used (drivers/virtio/virtio_balloon.c, virtballoon_free_page_report). One device is registered at a
+time, if any (mm/page_reporting.c, page_reporting_register).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numba as nb
 import numpy as np
@@ -12,21 +15,75 @@ import numpy as np
 from replay import host
 from replay.buddy.lists import slots_of
 from replay.jit import Int, compiled
-from replay.state import PAGE_SIZE, STATE, State
+from replay.state import DEVICE, NEVER, PAGE_SIZE, STATE, State
+from tracer import Fault
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Device:
-    """Service times. The default was measured: stock Linux 6.1 under QEMU 7.2's software emulation,
-    32 blocks of 2 or 4 MiB a call; real hardware is faster.
+    """A device, and when it is there. The default service time was measured: stock Linux 6.1 under
+    QEMU 7.2's software emulation, 32 blocks of 2 or 4 MiB a call; real hardware is faster.
 
     Attributes:
         call_ns: time of a report call.
         byte_ns: time a byte on top.
+        fail_every: of how many lists one fails: the last of each so many; 0: none does.
+        registered_ns: [from, to) since the start of the replay, for each time that it is registered,
+            in order; by default all along.
     """
 
     call_ns: int = 600_000
     byte_ns: float = 0.0
+    fail_every: int = 0
+    registered_ns: tuple[tuple[int, int], ...] = field(default=((0, NEVER),))
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            Fault: when a device registers while another is (the kernel says EBUSY).
+        """
+        instants = [instant for span in self.registered_ns for instant in span]
+        if any(a > b for a, b in pairwise(instants)):
+            raise Fault(
+                "a device cannot register while another one is registered",
+                f"the spans {self.registered_ns} (ns) overlap (page_reporting_register: EBUSY)",
+                "let each one end before the next begins",
+            )
+
+    @property
+    def from_start(self) -> bool:
+        """Is it registered when the replay begins?"""
+        return any(first == 0 for first, _ in self.registered_ns)
+
+    def switches_ns(self, start_ns: int) -> "NDArray[np.int64]":
+        """The instants after the start at which it comes or goes, ascending."""
+        found = [instant for span in self.registered_ns for instant in span if 0 < instant < NEVER]
+        return np.array([start_ns + instant for instant in found], np.int64)
+
+    def row(self, capacity: int, per_call: int, *, forward: bool) -> "NDArray[np.void]":
+        """How a replay begins with it (`state.DEVICE`); for the rest see `policies.protocol.Program`."""
+        row = np.zeros(1, DEVICE)
+        row["call_ns"], row["byte_ns"], row["fail_every"] = self.call_ns, self.byte_ns, self.fail_every
+        row["capacity"] = row["first"] = capacity
+        row["per_call"], row["forward"], row["registered"] = per_call, forward, self.from_start
+        return row
+
+
+@compiled(nb.int64(STATE), inline=True)
+def listed(s: State) -> Int:
+    """How many blocks are in the list."""
+    return s.device[0].capacity - s.device[0].first
+
+
+@compiled(nb.int64(STATE, nb.int64), inline=True)
+def slot_at(s: State, place: Int) -> Int:
+    """The slot of a place in the list, as the device sees it: slots fill from the highest down."""
+    device = s.device[0]
+    return device.capacity - 1 - place if device.forward else device.first + place
 
 
 @compiled(nb.void(STATE, nb.int64))
@@ -39,8 +96,19 @@ def submit(s: State, now_ns: Int) -> None:
         frames += np.int64(1) << np.int64(slot.order)
         for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
             host.hand_over(s, unit, s.units[unit].epoch)
-    service_ns = device.call_ns + np.int64(device.byte_ns * frames * s.shape[PAGE_SIZE])
+    calls = -(-listed(s) // device.per_call)
+    service_ns = calls * device.call_ns + np.int64(device.byte_ns * frames * s.shape[PAGE_SIZE])
+    m = s.meters[0]
+    m.lists += 1
+    device.failed = device.fail_every > 0 and m.lists % device.fail_every == 0
     device.busy = 1
     device.submit_ns = now_ns
     device.done_ns = now_ns + service_ns
     device.service_ns += service_ns
+
+
+@compiled(nb.int64(STATE), inline=True)
+def next_switch_ns(s: State) -> Int:
+    """When the device comes or goes next."""
+    done = s.device[0].switch
+    return s.switches_ns[done] if done < len(s.switches_ns) else NEVER

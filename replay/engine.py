@@ -14,6 +14,7 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
+from replay.capabilities import CPU
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
@@ -44,22 +45,25 @@ class Options:
         start: steady (what is reportable is reported already), cold (the device registers when the
             replay begins) or recorded (as the guest's own reporting had it).
         backing: how the host backs memory: 4k, 2m or thp.
+        inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
     """
 
     start: str = "steady"
     backing: str = "4k"
+    inhibit: bool = False
     device: Device = field(default_factory=Device)
     logging: bool = False
     fragmentation: bool = False
 
     def check(self) -> None:
-        """Refuse words that do not exist.
+        """Refuse words that do not exist, and devices that cannot.
 
         Raises:
             Fault: naming the word.
         """
+        self.device.check()
         for name, word, words in (
             ("start", self.start, STARTS),
             ("backing", self.backing, tuple(BACKINGS)),
@@ -102,25 +106,28 @@ class Group:
     def _schedule(self, setting: Setting) -> Schedule:
         options, now_ns = self.options, self.start.now_ns
         blocks = list(self.start.blocks(self.geometry, options.start))
-        requested = options.start == "cold" or any(not block.reported for block in blocks)
-        program = setting.policy.build(self.guest, self.geometry, setting.params, requested, now_ns)
-        if not program.reports:
+        registers = options.start == "cold" or any(not block.reported for block in blocks)
+        program = setting.policy.build(self.guest, self.geometry, setting.params)
+        if not (program.reports and options.device.from_start):
             blocks = [block.unreported() for block in blocks]
         rules = replace(rules_of(self.guest), to_tail=program.to_tail)
         state = new_state(
             self.geometry,
             new_area(self.geometry, self.geometry.order, rules, self.start.types),
             backing=options.backing,
-            capacity=program.capacity,
-            call_ns=options.device.call_ns,
-            byte_ns=options.device.byte_ns,
+            inhibited=options.inhibit,
+            device=options.device.row(
+                program.capacity, program.per_call or program.capacity, forward=program.forward
+            ),
+            switches_ns=options.device.switches_ns(now_ns),
             bins_ns=self.bins_ns,
             log_rows=LOG_ROWS + program.capacity if options.logging else 1,
             logging=options.logging,
         )
         schedule = Schedule(state, program)
         clock_known = options.start == "cold"
-        schedule.start(blocks, self.occupancy.zone_free(), clock_known=clock_known, now_ns=now_ns)
+        begun = {"clock_known": clock_known, "registers": registers}
+        schedule.start(blocks, self.occupancy.zone_free(), **begun, now_ns=now_ns)
         return schedule
 
     def feed(self, columns: Columns) -> None:
@@ -190,7 +197,8 @@ def run_all(
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning)
-    events = stretches(trace, survey.batches(), whole, meaning, tell)
+    cpus = any(CPU in setting.policy.requires for setting in settings)
+    events = stretches(trace, survey.batches(cpus=cpus), whole, meaning, tell)
     start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}

@@ -18,6 +18,7 @@ from replay.state import (
     GRANULE_ORDER,
     HOST_ORDER,
     IN_HANDS,
+    INHIBITED,
     NEVER_BACKED,
     ORDER,
     RECLAIMED,
@@ -68,6 +69,7 @@ def _fill_page(s: State, page: Int, now_ns: Int) -> None:
             g.away = 0
             g.fresh = 0
             g.reported = 0
+    s.meters[0].faults += s.pages[page].away != 0
     s.pages[page].away = 0
     s.pages[page].fresh = 0
     for unit in units:
@@ -97,6 +99,7 @@ def _fault(s: State, granule: Int, frames: Int, fresh: bool, now_ns: Int) -> Non
     else:
         g.away -= frames
         s.pages[page].away -= frames
+        s.meters[0].faults += frames
         _bring_back(s, frames, now_ns)
     put_in(s, unit, now_ns)
 
@@ -145,7 +148,10 @@ def epoch_in_flight(s: State, unit: Int) -> Int:
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
 def hand_back(s: State, unit: Int, now_ns: Int) -> None:
-    """A unit comes back from the device: what exited meanwhile is in use, so it is backed again."""
+    """A unit comes back from the device: what exited meanwhile is in use, so it is backed again.
+
+    Unless the report failed: then nothing was taken away.
+    """
     take_out(s, unit, now_ns)
     s.units[unit].flags &= ~np.uint8(IN_HANDS)
     put_in(s, unit, now_ns)
@@ -153,12 +159,14 @@ def hand_back(s: State, unit: Int, now_ns: Int) -> None:
     for granule in range(unit * per_unit, (unit + 1) * per_unit):
         g = s.granules[granule]
         g.in_flight = 0
-        if g.taken and g.away:
+        if g.taken and g.away and not s.device[0].failed:
             _fault(s, granule, np.int64(g.taken), False, now_ns)
         g.taken = 0
 
 
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
 def discards(s: State, order: Int) -> bool:
-    """Does the host do anything for a reported range of this order?"""
-    return s.shape[BACKING] != BACKING_2M or order >= s.shape[HOST_ORDER]
+    """Does the host do anything for a reported range of this order? Where something else pins the guest's
+    memory (vfio), discards are inhibited: it acknowledges, and nothing happens.
+    """
+    return not s.shape[INHIBITED] and (s.shape[BACKING] != BACKING_2M or order >= s.shape[HOST_ORDER])

@@ -1,4 +1,4 @@
-"""What a policy does to the lists: it isolates blocks, hands them to the device and puts them back.
+"""What a policy does to the lists: it isolates blocks, puts them back, and marks lists.
 
 Isolation is temporary. A held block is on no list, counts against the watermarks, and nothing merges
 with it; a recorded exit that hits it wins (a collision). Rules from mm/page_isolation.c and
@@ -8,14 +8,26 @@ mm/page_alloc.c: `__isolate_free_page`, `__putback_isolated_page`; `page_reporti
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import HELD, NOBODY, REPORTED
-from replay.buddy.lists import block_of, put_back, rotate_to_front, slots_of, take, turn_movable, unlink
+from replay.buddy.area import HELD, NOBODY
+from replay.buddy.lists import (
+    block_of,
+    flag_reported,
+    put_back,
+    rotate_to_front,
+    slots_of,
+    take,
+    turn,
+    unlink,
+)
+from replay.device import listed, slot_at
 from replay.exact import settle
 from replay.jit import Int, compiled
 from replay.parts import put_in, take_out, visit
 from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, IN_HANDS, ISOLATED, STATE, State
 
 MS = 1_000_000
+
+KEPT = -1  # isolate: pageblocks keep their type
 
 
 @compiled(nb.int64(STATE, nb.int64))
@@ -44,11 +56,12 @@ def _into_hands(s: State, unit: Int, order: Int, held: bool, now_ns: Int) -> Non
         put_in(s, each, now_ns)
 
 
-@compiled(nb.boolean(STATE, nb.int64, nb.int64))
-def isolate(s: State, unit: Int, now_ns: Int) -> bool:
-    """__isolate_free_page(): take a listed block into the batch's next slot.
+@compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64))
+def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
+    """__isolate_free_page(): take a listed block into the batch's next slot, of which there must be one.
 
-    Refused when the zone would fall to its min watermark.
+    Refused when the zone would fall to its min watermark. From half a pageblock on, its pageblocks turn
+    to `migratetype`: MOVABLE in the kernel, KEPT where the policy restores them.
     """
     block = s.area.blocks[unit]
     order, zone = np.int64(block.order), np.int64(block.zone)
@@ -56,19 +69,20 @@ def isolate(s: State, unit: Int, now_ns: Int) -> bool:
     if free_known(s, zone) <= s.zones[zone].min + size:
         visit(s, zone, True, now_ns)
         return False
-    migratetype = block.migratetype
+    list_type = block.migratetype
     unlink(s.area, unit)
     s.zones[zone].held += size
     device = s.device[0]
     device.first -= 1
     slot = s.slots[device.first]
-    slot.unit, slot.order, slot.migratetype, slot.zone = unit, order, migratetype, zone
+    slot.unit, slot.order, slot.migratetype, slot.zone = unit, order, list_type, zone
     slot.isolated_ns = now_ns
     slot.state = ISOLATED
     block.order = order
     block.flags |= np.uint8(HELD)
     block.next = device.first
-    turn_movable(s.area, unit, order)
+    if migratetype != KEPT:
+        turn(s.area, unit, order, migratetype)
     _into_hands(s, unit, order, True, now_ns)
     return True
 
@@ -88,19 +102,20 @@ def _release(s: State, slot_index: Int, now_ns: Int) -> None:
 
 @compiled(nb.void(STATE, nb.int64, nb.boolean))
 def drain(s: State, now_ns: Int, mark: bool) -> None:
-    """page_reporting_drain(): put the batch back, lowest slot first, and empty it.
+    """page_reporting_drain(): put the batch back, in the order of the list, and empty it.
 
-    With `mark`, a block that did not merge on its way back is flagged reported.
+    With `mark`, unless its report failed, a block that did not merge on its way back is flagged reported.
     """
     device = s.device[0]
-    for index in range(device.first, device.capacity):
+    for place in range(listed(s)):
+        index = slot_at(s, place)
         slot = s.slots[index]
         if slot.state == ISOLATED:
             unit, order = np.int64(slot.unit), np.int64(slot.order)
             _release(s, index, now_ns)
             head, merged = put_back(s.area, unit, order)
-            if mark and head == unit and merged == order:
-                s.area.blocks[unit].flags |= np.uint8(REPORTED)
+            if mark and not device.failed and head == unit and merged == order:
+                flag_reported(s.area, unit)
         slot.state = EMPTY
     device.first = device.capacity
 

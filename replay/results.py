@@ -48,7 +48,7 @@ INCIDENCE_AT_S = (
     600.0,
     3600.0,
 )
-WORK = METERS.names[METERS.names.index("entries_walked") : METERS.names.index("inconsistent")]  # type: ignore[index,union-attr] # a structured dtype has names
+WORK = METERS.names[METERS.names.index("entries_walked") : METERS.names.index("backdated")]  # type: ignore[index,union-attr] # a structured dtype has names
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class Result:
             "reports": {
                 "passes": int(m["passes"]),
                 "calls": int(m["calls"]),
+                "failed": int(m["failed_calls"]),
                 "blocks": int(m["blocks"]),
                 "bytes": int(m["frames"]) * page,
                 "redundant_bytes": int(m["redundant"]) * page,
@@ -110,7 +111,7 @@ class Result:
                 "bytes": int(m["collision_frames"]) * page,
             },
             "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
-            "work": {name: int(m[name]) for name in WORK},
+            "work": self._work(),
             "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
         }
 
@@ -302,11 +303,24 @@ class Result:
         return {
             "byte_seconds": total,
             "mean_bytes": total / self._seconds if self._seconds else None,
-            "peak_bytes": int(level["peak"]) * page,
+            "peak_bytes": self._peak_frames * page,
             "end_bytes": int(level["frames"]) * page,
             "start_bytes": int(self._meters["start"]) * page,
             "share_of_oracle": total / ceiling if ceiling else None,
         }
+
+    @property
+    def _peak_frames(self) -> int:
+        """Of an instant's end; where reports were backdated, of the timeline's instants only."""
+        state = self.run.schedule.state
+        if state.meters["backdated"][0]:
+            return int(state.timeline[RECLAIMED].max())
+        return int(state.levels["peak"][RECLAIMED])
+
+    def _work(self) -> dict[str, int]:
+        """The effort to find memory to report, and what is imposed on the lists."""
+        redirected = int(self.run.schedule.state.area.redirected[0])
+        return {**{name: int(self._meters[name]) for name in WORK}, "tail_redirects": redirected}
 
     def _unreclaimed(self) -> dict[str, float | None]:
         """Byte seconds of each other part of managed memory."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from replay import host, meters
-from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, REPORTED
+from replay import bounds, host, meters
+from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
 from replay.buddy.lists import (
+    flag_reported,
     insert,
     link,
     move_blocks,
@@ -33,28 +34,36 @@ from replay.buddy.reduced import (
     NEW,
     REDUCED,
     REDUCED_DTYPE,
+    RESHUFFLED,
     RETURNED,
     RETYPE,
     TOUCH,
 )
-from replay.device import submit
+from replay.device import listed, next_switch_ns, slot_at, submit
 from replay.exact import settle
 from replay.geometry import MERGEABLE_TYPES
 from replay.isolation import leave
 from replay.jit import Int, Records, Verb, Words, compiled
-from replay.parts import backed_in_unit, close, put_in, take_out
-from replay.policies.protocol import ARRIVE_TYPE, DEADLINE, INSTANT, MEMORY, REPORT, WAKE_TYPE
+from replay.parts import close, put_in, take_out
+from replay.policies import protocol as policy
+from replay.policies.protocol import (
+    ARRIVE_TYPE,
+    DEADLINE,
+    INSTANT,
+    MEMORY,
+    REGISTERED,
+    REPORT,
+    SETTLED,
+    TELL_TYPE,
+    UNREGISTERED,
+    WAKE_TYPE,
+)
 from replay.state import (
-    BACKING,
-    BACKING_2M,
     CLOCK_UNKNOWN,
     FREE,
     HELD_FRAMES,
-    HOST_ORDER,
     IN_HANDS,
     ISOLATED,
-    LOGGING,
-    MAX_ORDER,
     ORDER,
     STATE,
     State,
@@ -72,41 +81,10 @@ DONE, LOG_FULL = 0, 1
 EVENT, COUNT = 0, 1  # cursors into the two streams of a stretch
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def _instant(s: State, first: Int, last: Words, now_ns: Int) -> None:
-    """Report units [first, last) at once: those of which the host still backs something."""
-    for unit in range(first, last):
-        if not s.units[unit].flags & FREE or s.units[unit].told == s.units[unit].epoch:
-            continue
-        if not backed_in_unit(s, unit):
-            continue
-        m = s.meters[0]
-        m.calls += 1
-        m.blocks += 1
-        m.frames += np.int64(1) << s.shape[ORDER]
-        new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
-        m.redundant += (np.int64(1) << s.shape[ORDER]) - new
-        meters.sample(s, unit, new, now_ns)
-        s.units[unit].told = s.units[unit].epoch  # the host backs nothing of it: it is in no part
-        meters.log_block(s, unit, s.shape[ORDER], new, now_ns, now_ns)
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _instant_after(s: State, unit: Int, order: Int, merged: Int, now_ns: Int) -> None:
-    """An entry is reported at once; where the host takes whole huge pages only, with all of its page."""
-    size = slots_of(s.area, order)
-    if s.shape[BACKING] == BACKING_2M and s.shape[ORDER] < s.shape[HOST_ORDER]:
-        if merged < s.shape[HOST_ORDER]:
-            return
-        size = max(size, slots_of(s.area, s.shape[HOST_ORDER]))
-    first = unit & ~(size - 1)
-    _instant(s, first, first + size, now_ns)
-
-
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64))
+@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64, nb.int64))
 def _freed(
-    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, fpi: Int, now_ns: Int
-) -> Int:
+    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, fpi: Int, cpu: Int, now_ns: Int
+) -> None:
     """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
 
     `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so. `fpi`: see `reduced`.
@@ -120,10 +98,10 @@ def _freed(
         _, merged = put_back(s.area, unit, order)
     else:
         _, merged = insert(s.area, unit, order, fpi & NEW != 0)
-    action = arrive(s, memory, now_ns, unit, order, merged, fpi & RETURNED != 0)
-    if action == INSTANT:
-        _instant_after(s, unit, order, merged, now_ns)
-    return action
+    if not s.device[0].registered:
+        return
+    if arrive(s, memory, now_ns, unit, order, merged, fpi & RETURNED != 0, cpu) == INSTANT:
+        bounds.report_entry(s, unit, order, merged, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
@@ -148,8 +126,8 @@ def _retype(s: State, pageblock: Int, migratetype: Int, how: Int) -> None:
         move_blocks(s.area, pageblock, migratetype)
 
 
-@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, REDUCED, nb.int64))
-def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -> None:
+@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, TELL_TYPE, REDUCED, nb.int64))
+def _apply(s: State, memory: Words, arrive: Verb, tell: Verb, events: Records, index: Int) -> None:
     """One reduced event."""
     event = events[index]
     kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
@@ -157,23 +135,28 @@ def _apply(s: State, memory: Words, arrive: Verb, events: Records, index: Int) -
         host.touch(s, pfn, size, event.before, event.ts_ns)
     elif kind in (FREED, FOUND):
         clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
-        _freed(s, memory, arrive, pfn >> s.shape[ORDER], size, clock, event.fpi, event.ts_ns)
+        unit, cpu = pfn >> s.shape[ORDER], np.int64(event.cpu)
+        _freed(s, memory, arrive, unit, size, clock, event.fpi, cpu, event.ts_ns)
     elif kind == BROKEN:
         _broken(s, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
     elif kind == RETYPE:
         _retype(s, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), event.before)
     elif kind == APPEAR:
         host.appear(s, pfn, size, event.ts_ns)
+    elif kind == RESHUFFLED:
+        tell(s, memory, event.ts_ns, policy.RESHUFFLED, np.int64(event.zone))
 
 
 @compiled(nb.void(STATE))
 def _complete(s: State) -> None:
-    """The device is done: the host has discarded the blocks, lowest slot first."""
+    """The device is done: the host has discarded the blocks, or the report has failed."""
     device, m = s.device[0], s.meters[0]
-    m.calls += 1
-    for index in range(device.first, device.capacity):
-        slot = s.slots[index]
+    m.failed_calls += device.failed
+    for place in range(0 if device.failed else listed(s)):
+        slot = s.slots[slot_at(s, place)]
+        m.calls += place % device.per_call == 0
         meters.report_block(s, np.int64(slot.unit), np.int64(slot.order), device.submit_ns, device.done_ns)
+    m.calls += device.failed
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
         for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
@@ -194,30 +177,49 @@ def _see_counts(s: State, counts: Records, cursors: Words, until_ns: Int) -> Non
         cursors[COUNT] += 1
 
 
-@compiled(nb.boolean(STATE), inline=True)
-def _has_room(s: State) -> bool:
-    """Can the log take what one step of the loop may add: an entry's units, or a full batch?"""
-    return s.meters[0].logged + (np.int64(1) << s.shape[MAX_ORDER]) + s.device[0].capacity <= len(s.log)
-
-
 @compiled(nb.boolean(STATE))
 def _sweep(s: State) -> bool:
     """Report everything that is wholly free, as far as the log has room; True when all is done."""
     m = s.meters[0]
     while m.sweep:
-        if s.shape[LOGGING] and not _has_room(s):
+        if not bounds.has_room(s):
             return False
-        _instant(s, m.sweep - 1, m.sweep, m.sweep_ns)
+        bounds.report_units(s, m.sweep - 1, m.sweep, m.sweep_ns)
         m.sweep = m.sweep + 1 if m.sweep < len(s.units) else 0
     return True
 
 
-@compiled(nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, REDUCED, COUNTS, nb.int64[::1], nb.int64))
+@compiled(nb.void(STATE, MEMORY, TELL_TYPE, nb.int64))
+def _switch(s: State, memory: Words, tell: Verb, now_ns: Int) -> None:
+    """The device unregisters, or registers again."""
+    device = s.device[0]
+    device.switch += 1
+    device.registered = not device.registered
+    tell(s, memory, now_ns, REGISTERED if device.registered else UNREGISTERED, 0)
+
+
+@compiled(nb.void(STATE, MEMORY, WAKE_TYPE, nb.int64))
+def _act(s: State, memory: Words, wake: Verb, now_ns: Int) -> None:
+    """The policy's turn: at its deadline, or since the device is done."""
+    if s.device[0].busy:
+        _complete(s)
+    action = wake(s, memory, now_ns)
+    if action == REPORT:
+        submit(s, now_ns)
+    elif action == INSTANT:
+        s.meters[0].sweep = 1
+        s.meters[0].sweep_ns = now_ns
+
+
+@compiled(
+    nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, TELL_TYPE, REDUCED, COUNTS, nb.int64[::1], nb.int64)
+)
 def _advance(
     s: State,
     memory: Words,
     arrive: Verb,
     wake: Verb,
+    tell: Verb,
     events: Records,
     counts: Records,
     cursors: Words,
@@ -231,27 +233,24 @@ def _advance(
     while True:
         if not _sweep(s):
             return LOG_FULL
-        due_ns = device.done_ns if device.busy else memory[DEADLINE]
+        switch_ns = next_switch_ns(s)
+        due_ns = min(switch_ns, device.done_ns if device.busy else memory[DEADLINE])
         while cursors[EVENT] < len(events) and events[cursors[EVENT]].ts_ns <= due_ns:
-            if s.shape[LOGGING] and not _has_room(s):
+            if not bounds.has_room(s):
                 return LOG_FULL
-            _apply(s, memory, arrive, events, cursors[EVENT])
+            _apply(s, memory, arrive, tell, events, cursors[EVENT])
             cursors[EVENT] += 1
             if not device.busy:
-                due_ns = memory[DEADLINE]
+                due_ns = min(switch_ns, memory[DEADLINE])
         _see_counts(s, counts, cursors, due_ns)
         if due_ns >= until_ns:
             return DONE
-        if s.shape[LOGGING] and not _has_room(s):
+        if not bounds.has_room(s):
             return LOG_FULL
-        if device.busy:
-            _complete(s)
-        action = wake(s, memory, due_ns)
-        if action == REPORT:
-            submit(s, due_ns)
-        elif action == INSTANT:
-            s.meters[0].sweep = 1
-            s.meters[0].sweep_ns = due_ns
+        if due_ns == switch_ns:
+            _switch(s, memory, tell, due_ns)
+        else:
+            _act(s, memory, wake, due_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
@@ -278,7 +277,7 @@ def _start_block(
     link(s.area, unit, order, migratetype, True)
     if not reported:
         return
-    s.area.blocks[unit].flags |= np.uint8(REPORTED)
+    flag_reported(s.area, unit)
     for each in range(unit, unit + slots_of(s.area, order)):
         if host.discards(s, order):
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
@@ -336,9 +335,12 @@ class Schedule:
         zone_free: "NDArray[np.int64]",
         *,
         clock_known: bool,
+        registers: bool,
         now_ns: int,
     ) -> None:
-        """Set the lists and the host up as they are when the replay starts."""
+        """Set the lists and the host up as they are when the replay starts. `registers`: the device, if it
+        is there, registers then, or finds memory that is not reported.
+        """
         state = self.state
         state.levels["now_ns"] = now_ns
         state.zones["latest_free"] = zone_free
@@ -346,12 +348,16 @@ class Schedule:
         for block in blocks:
             kind = (block.order, block.migratetype, block.reported)
             _start_block(state, block.unit, *kind, clock_known, now_ns)
+        if state.device["registered"][0]:
+            what = REGISTERED if registers else SETTLED
+            self.program.tell(state, self.program.memory, now_ns, what, 0)
 
     def advance(self, events: "NDArray[np.void]", counts: "NDArray[np.void]", until_ns: int) -> None:
         """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""
         cursors = np.zeros(2, np.int64)
         program = self.program
-        run = (self.state, program.memory, program.arrive, program.wake, events, counts, cursors, until_ns)
+        verbs = (program.arrive, program.wake, program.tell)
+        run = (self.state, program.memory, *verbs, events, counts, cursors, until_ns)
         while _advance(*run) == LOG_FULL:
             self._drain_log()
 

@@ -81,26 +81,32 @@ DEVICE = np.dtype(
     [
         ("call_ns", np.int64),
         ("byte_ns", np.float64),
-        ("capacity", np.int64),
+        ("fail_every", np.int64),  # one call in so many fails; 0: none
+        ("capacity", np.int64),  # blocks in a list
+        ("per_call", np.int64),  # of them in one call
+        ("forward", np.int64),  # the list is in the order of isolation, else the reverse
         ("first", np.int64),  # lowest slot in use: they fill from the highest down
         ("busy", np.int64),
         ("submit_ns", np.int64),
         ("done_ns", np.int64),
+        ("failed", np.int64),  # did the last call fail?
         ("service_ns", np.int64),  # total
+        ("registered", np.int64),
+        ("switch", np.int64),  # how many of `switches_ns` are over
     ]
 )
 METERS = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "logged", "sweep", "sweep_ns",
-            "passes", "calls", "blocks", "frames", "redundant", "acknowledged_only",
-            "start", "refaults", "left_censored",
+            "logged", "lists", "sweep", "sweep_ns",
+            "passes", "calls", "failed_calls", "blocks", "frames", "redundant", "acknowledged_only",
+            "start", "refaults", "faults", "left_censored",
             "samples", "max_latency_ns", "missed_units", "missed_frames", "reported_frames",
             "collisions", "collision_frames", "broken", "broken_not_head",
             "entries_walked", "bits_scanned", "hints_captured", "hints_dropped", "rechecks_failed",
-            "lock_takes", "max_entries_per_lock", "list_rotations", "boundary_resets", "tail_redirects",
-            "inconsistent",
+            "lock_takes", "max_entries_per_lock", "list_rotations", "boundary_resets",
+            "backdated", "inconsistent",
         )
     ]
 )  # fmt: skip
@@ -145,14 +151,16 @@ class State(NamedTuple):
     histograms: Any
     timeline: Any  # each level's frames at each boundary of `bins_ns`
     bins_ns: Any
+    switches_ns: Any  # when the device unregisters, registers again, and so on
     log: Any
     shape: Any
 
 
 # Indices of `State.shape`.
 (
-    ORDER, MAX_ORDER, GRANULE_ORDER, HOST_ORDER, MIGRATETYPES, ISOLATE_TYPE, PAGE_SIZE, BACKING, LOGGING,
-) = range(9)  # fmt: skip
+    ORDER, MAX_ORDER, GRANULE_ORDER, HOST_ORDER, MIGRATETYPES, ISOLATE_TYPE, PAGE_SIZE, BACKING,
+    LOGGING, INHIBITED,
+) = range(10)  # fmt: skip
 
 
 def _records(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - a numba type
@@ -174,6 +182,7 @@ STATE = nb.types.NamedTuple(
         nb.int64[:, ::1],
         nb.int64[:, ::1],
         nb.int64[::1],
+        nb.int64[::1],
         _records(LOG),
         nb.int64[::1],
     ],
@@ -186,31 +195,28 @@ def new_state(
     area: Area,
     *,
     backing: str,
-    capacity: int,
-    call_ns: int,
-    byte_ns: float,
+    inhibited: bool,
+    device: "NDArray[np.void]",
+    switches_ns: "NDArray[np.int64]",
     bins_ns: "NDArray[np.int64]",
     log_rows: int,
     logging: bool,
 ) -> State:
-    """An empty world: nothing free (`area` has base R), everything backed."""
+    """An empty world: nothing free (`area` has base R), everything backed. `device`: a DEVICE row."""
     granules = geometry.frames >> geometry.granule_order
     pages = max(-(-geometry.frames // (1 << geometry.host_order)), 1)
-    shape = np.zeros(9, np.int64)
+    shape = np.zeros(10, np.int64)
     shape[ORDER], shape[MAX_ORDER], shape[PAGE_SIZE] = geometry.order, geometry.max_order, geometry.page_size
     shape[GRANULE_ORDER], shape[HOST_ORDER] = geometry.granule_order, geometry.host_order
     shape[MIGRATETYPES], shape[ISOLATE_TYPE] = geometry.migratetypes, geometry.isolate_type
-    shape[BACKING], shape[LOGGING] = BACKINGS[backing], logging
-    device = np.zeros(1, DEVICE)
-    device["call_ns"], device["byte_ns"] = call_ns, byte_ns
-    device["capacity"] = device["first"] = capacity
+    shape[BACKING], shape[LOGGING], shape[INHIBITED] = BACKINGS[backing], logging, inhibited
     return State(
         area=area,
         units=np.zeros(geometry.units, UNIT),
         granules=np.zeros(granules, GRANULE),
         pages=np.zeros(pages, PAGE),
         zones=_zones(geometry),
-        slots=np.zeros(capacity, SLOT),
+        slots=np.zeros(int(device["capacity"][0]), SLOT),
         device=device,
         meters=np.zeros(1, METERS),
         levels=np.zeros(LEVELS, LEVEL),
@@ -218,6 +224,7 @@ def new_state(
         histograms=np.zeros((3, BUCKETS), np.int64),
         timeline=np.zeros((LEVELS, len(bins_ns)), np.int64),
         bins_ns=bins_ns,
+        switches_ns=switches_ns,
         log=np.zeros(log_rows, LOG),
         shape=shape,
     )

@@ -19,13 +19,14 @@ from tracer import Snapshot, Trace
 COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype", "aux"]
 
 
-def event_columns(trace: Trace) -> Iterator[Columns]:
-    """The trace's events, batch by batch, as arrays by column name. A migratetype that the guest does
-    not name is unknown (-1): the trace warns of them.
+def event_columns(trace: Trace, *, cpus: bool = False) -> Iterator[Columns]:
+    """The trace's events, batch by batch, as arrays by column name, with `cpus` also `cpu`. A migratetype
+    that the guest does not name is unknown (-1): the trace warns of them.
     """
     named = len(trace.manifest.guest.migratetypes)
-    for batch in trace.batches(COLUMNS):
-        columns = {name: batch.column(name).to_numpy() for name in COLUMNS}
+    names = [*COLUMNS, "cpu"] if cpus else COLUMNS
+    for batch in trace.batches(names):
+        columns = {name: batch.column(name).to_numpy() for name in names}
         kinds = columns["migratetype"]
         if len(kinds) and kinds.max() >= named:
             columns["migratetype"] = np.where(kinds < named, kinds, np.int8(-1))

@@ -46,9 +46,9 @@ class Survey:
                 finder.feed(columns)
         return cls(trace, types.types, finder.direct() if finder else DirectFrees())
 
-    def batches(self) -> Iterator[Columns]:
-        """The trace's events, batch by batch, as arrays by column name."""
-        return self.direct.tell(event_columns(self.trace))
+    def batches(self, *, cpus: bool = False) -> Iterator[Columns]:
+        """The trace's events, batch by batch, as arrays by column name; with `cpus` also the column cpu."""
+        return self.direct.tell(event_columns(self.trace, cpus=cpus))
 
 
 def _free_at_end(trace: Trace, geometry: Geometry) -> FreeAtEnd | None:

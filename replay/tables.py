@@ -164,7 +164,7 @@ def policy_table(policies: list[Policy]) -> None:
         console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
         for parameter in policy.parameters:
             console.print(f"  {parameter.name}={_default(parameter)}  {parameter.meaning}", markup=False)
-        console.print(f"  needs of the trace: {policy.needs_of_trace}")
+        console.print(f"  needs of the trace: {', '.join(sorted(policy.requires)) or 'nothing'}")
         console.print(f"  needs of a kernel: {policy.needs_of_kernel}")
         console.print(f"  source: {policy.source}", style="dim")
 

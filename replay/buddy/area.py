@@ -34,7 +34,13 @@ BLOCK = np.dtype(
         ("zone", np.uint8),
     ]
 )
-LIST = np.dtype([("head", np.int32), ("tail", np.int32)])
+LIST = np.dtype(
+    [
+        ("head", np.int32),
+        ("tail", np.int32),
+        ("mark", np.int32),  # a reported block that tail insertions go before, or NOBODY
+    ]
+)
 MOST_SLOTS = np.iinfo(np.int32).max
 
 # Indices of `Area.shape`.
@@ -47,6 +53,8 @@ class Area(NamedTuple):
     blocks: Any  # a slot each
     lists: Any  # (zones, orders, migratetypes)
     nr_free: Any  # (zones, orders): listed blocks, all types
+    nr_reported: Any  # (zones, orders): those of them that are flagged reported
+    redirected: Any  # (1): tail insertions that went before a mark
     types: Any  # migratetype of each pageblock
     bounds: Any  # (zones, 2): slots [first, end) that lie in the zone wholly
     shape: Any
@@ -57,6 +65,8 @@ AREA = nb.types.NamedTuple(
         nb.types.Array(nb.from_dtype(BLOCK), 1, "C"),
         nb.types.Array(nb.from_dtype(LIST), 3, "C"),
         nb.int64[:, ::1],
+        nb.int64[:, ::1],
+        nb.int64[::1],
         nb.int8[::1],
         nb.int64[:, ::1],
         nb.int64[::1],
@@ -83,12 +93,14 @@ def new_area(geometry: Geometry, base: int, rules: "Rules", types: "NDArray[np.i
     blocks["order"] = -1
     for zone, (first, end) in enumerate(bounds):
         blocks["zone"][first:end] = zone
-    lists = np.full((len(bounds), geometry.max_order + 1, geometry.migratetypes, 2), NOBODY, np.int32)
+    lists = np.full((len(bounds), geometry.max_order + 1, geometry.migratetypes, 3), NOBODY, np.int32)
     shape = [base, geometry.max_order, geometry.pageblock_order, rules.to_tail, rules.by_pageblock]
     return Area(
         blocks=blocks,
         lists=lists.view(LIST)[..., 0],
         nr_free=np.zeros((len(bounds), geometry.max_order + 1), np.int64),
+        nr_reported=np.zeros((len(bounds), geometry.max_order + 1), np.int64),
+        redirected=np.zeros(1, np.int64),
         types=np.full(geometry.pageblocks, MOVABLE, np.int8) if types is None else types.copy(),
         bounds=np.array(bounds, np.int64).reshape(-1, 2),
         shape=np.array(shape, np.int64),

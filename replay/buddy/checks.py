@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.buddy.area import BASE, HELD, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, Area
+from replay.buddy.area import BASE, HELD, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, REPORTED, Area
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,7 @@ def violations(a: Area) -> Iterator[str]:
         yield "the number of blocks on the lists is wrong"
     if int(counted.sum()) != int(((a.blocks["order"] >= 0) & (a.blocks["flags"] & HELD == 0)).sum()):
         yield "a block is neither held nor on a list"
+    yield from _flagged(a)
     yield from _unmerged(a)
 
 
@@ -62,6 +63,20 @@ def _walk(a: Area, zone: int, order: int, migratetype: int, tail: int) -> tuple[
             return f"block {slot} is not aligned to its order", count
         before, count = slot, count + 1
     return ("" if tail == before else "its tail is another block"), count
+
+
+def _flagged(a: Area) -> Iterator[str]:
+    """The counts of reported blocks agree with their flags, and behind a mark all are reported."""
+    counted = np.zeros_like(a.nr_reported)
+    for (zone, order, migratetype), ends in np.ndenumerate(a.lists):
+        flags = [bool(a.blocks[slot]["flags"] & REPORTED) for slot in list_of(a, zone, order, migratetype)]
+        counted[zone, order] += sum(flags)
+        if ends["mark"] != NOBODY:
+            slots = list_of(a, zone, order, migratetype)
+            if int(ends["mark"]) not in slots or not all(flags[slots.index(int(ends["mark"])) :]):
+                yield f"list {zone}/{order}/{migratetype}: its mark is not before reported blocks only"
+    if not np.array_equal(counted, a.nr_reported):
+        yield "the number of reported blocks is wrong"
 
 
 def _unmerged(a: Area) -> Iterator[str]:

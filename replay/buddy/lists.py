@@ -46,6 +46,19 @@ def pageblock_type(a: Area, slot: Int) -> Int:
     return np.int64(a.types[pageblock_of(a, slot)])
 
 
+@compiled(nb.void(AREA, nb.int64, nb.int64))
+def _link_before(a: Area, slot: Int, mark: Int) -> None:
+    """Put a block next to one on a list, on the head's side of it."""
+    block, behind = a.blocks[slot], a.blocks[mark]
+    block.prev, block.next = behind.prev, mark
+    if behind.prev == NOBODY:
+        a.lists[block.zone, block.order, block.migratetype].head = slot
+    else:
+        a.blocks[behind.prev].next = slot
+    behind.prev = slot
+    a.redirected[0] += 1
+
+
 @compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.boolean), inline=True)
 def link(a: Area, slot: Int, order: Int, migratetype: Int, tail: bool) -> None:
     """Put a block on its list."""
@@ -53,7 +66,9 @@ def link(a: Area, slot: Int, order: Int, migratetype: Int, tail: bool) -> None:
     block.order = order
     block.migratetype = migratetype
     free_list = a.lists[block.zone, order, migratetype]
-    if tail:
+    if tail and free_list.mark != NOBODY:
+        _link_before(a, slot, np.int64(free_list.mark))
+    elif tail:
         block.prev, block.next = free_list.tail, NOBODY
         if free_list.tail == NOBODY:
             free_list.head = slot
@@ -72,7 +87,7 @@ def link(a: Area, slot: Int, order: Int, migratetype: Int, tail: bool) -> None:
 
 @compiled(nb.void(AREA, nb.int64), inline=True)
 def unlink(a: Area, slot: Int) -> None:
-    """Take a block off its list; its reported flag goes with it."""
+    """Take a block off its list; its reported flag goes with it, and a mark on it moves towards the tail."""
     block = a.blocks[slot]
     free_list = a.lists[block.zone, block.order, block.migratetype]
     if block.prev == NOBODY:
@@ -84,8 +99,20 @@ def unlink(a: Area, slot: Int) -> None:
     else:
         a.blocks[block.next].prev = block.prev
     a.nr_free[block.zone, block.order] -= 1
+    if block.flags & REPORTED:
+        a.nr_reported[block.zone, block.order] -= 1
+        block.flags &= ~np.uint8(REPORTED)
+        if free_list.mark == slot:
+            free_list.mark = block.next
     block.order = -1
-    block.flags &= ~np.uint8(REPORTED)
+
+
+@compiled(nb.void(AREA, nb.int64), inline=True)
+def flag_reported(a: Area, slot: Int) -> None:
+    """__SetPageReported() on a listed block's head."""
+    block = a.blocks[slot]
+    block.flags |= np.uint8(REPORTED)
+    a.nr_reported[block.zone, block.order] += 1
 
 
 @compiled(nb.boolean(AREA, nb.int64, nb.int64, nb.int64), inline=True)
@@ -229,10 +256,11 @@ def move_blocks(a: Area, pageblock: Int, migratetype: Int) -> None:
             slot += 1
             continue
         if block.migratetype != migratetype and not block.flags & HELD:
-            flags = block.flags
+            reported = block.flags & REPORTED
             unlink(a, slot)
             link(a, slot, order, migratetype, True)
-            block.flags = flags
+            if reported:
+                flag_reported(a, slot)
         slot += slots_of(a, order)
 
 
@@ -246,9 +274,9 @@ def set_type(a: Area, pageblock: Int, migratetype: Int, with_blocks: bool) -> No
         move_blocks(a, pageblock, migratetype)
 
 
-@compiled(nb.void(AREA, nb.int64, nb.int64))
-def turn_movable(a: Area, slot: Int, order: Int) -> None:
-    """__isolate_free_page(): isolating half a pageblock or more turns its pageblocks movable.
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64))
+def turn(a: Area, slot: Int, order: Int, migratetype: Int) -> None:
+    """Half a pageblock or more is taken: its pageblocks get another type.
 
     Those of the mergeable types; where lists follow pageblocks, what else is free in them moves too.
     """
@@ -257,4 +285,10 @@ def turn_movable(a: Area, slot: Int, order: Int) -> None:
     first, pageblocks = pageblock_of(a, slot), np.int64(1) << max(order - a.shape[PAGEBLOCK_ORDER], 0)
     for pageblock in range(first, first + pageblocks):
         if a.types[pageblock] < MERGEABLE_TYPES:
-            set_type(a, pageblock, MOVABLE, a.shape[BY_PAGEBLOCK] != 0)
+            set_type(a, pageblock, migratetype, a.shape[BY_PAGEBLOCK] != 0)
+
+
+@compiled(nb.void(AREA, nb.int64, nb.int64))
+def turn_movable(a: Area, slot: Int, order: Int) -> None:
+    """__isolate_free_page(): isolating half a pageblock or more turns its pageblocks movable."""
+    turn(a, slot, order, MOVABLE)

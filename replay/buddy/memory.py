@@ -36,6 +36,7 @@ TOTALS_DTYPE = np.dtype(
         ("corrected", np.int64),  # frames that a snapshot found otherwise
         ("bin", np.int64),
         ("too_narrow", np.int64),  # an epoch is as large as `last_exit` can tell: widen it
+        ("cpu", np.int64),  # of the event that is looked at
     ]
 )
 # Rows of the integrals: [frame seconds, frame nanoseconds].

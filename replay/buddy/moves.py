@@ -47,6 +47,7 @@ def emit(
     row.migratetype = migratetype
     row.zone = zone
     row.fpi = 0
+    row.cpu = t.cpu
     t.events += 1
 
 

@@ -28,14 +28,23 @@ from replay.buddy.memory import (
     memory_at,
     widened,
 )
-from replay.buddy.moves import claim, enter, leave, retype, turn_movable
-from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, RETURNED, Reduced
+from replay.buddy.moves import claim, emit, enter, leave, retype, turn_movable
+from replay.buddy.reduced import (
+    COUNT_DTYPE,
+    COUNTS,
+    REDUCED,
+    REDUCED_DTYPE,
+    RESHUFFLED,
+    RETURNED,
+    Reduced,
+)
 from replay.buddy.runs import alike_until, plain_run
 from replay.buddy.steps import (
     AUX,
     BAD,
     BOUNDS,
     CLAIM,
+    CPU,
     ENTER,
     EXIT,
     FALLBACK,
@@ -46,11 +55,13 @@ from replay.buddy.steps import (
     ORDER,
     PFN,
     PUT_BACK,
+    RESHUFFLE,
     TS,
     TYPE,
     UNKNOWN,
     detail_of,
     event_arrays,
+    zone_at,
     zone_bounds,
 )
 from replay.exact import settle
@@ -135,6 +146,15 @@ def _may_run(m: Memory, what: Int, first: Int, order: Int, ts_ns: Int) -> bool:
     return is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
 
 
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, BOUNDS))
+def _reshuffled(m: Memory, out: Records, pfn: Int, ts_ns: Int, bounds: Words) -> None:
+    """Compaction searched the lists of a zone."""
+    zone = zone_at(pfn, 1, bounds, 0)
+    if zone >= 0:
+        _advance_clock(m, max(ts_ns, m.totals[0].now_ns))
+        emit(m, out, RESHUFFLED, pfn, 1, 0, -1, zone)
+
+
 @compiled(nb.int64(MEMORY, nb.int64), inline=True)
 def _until(m: Memory, zone: Int) -> Int:
     """The first instant at which a count or a bin of the series is due."""
@@ -153,6 +173,7 @@ def _until(m: Memory, zone: Int) -> Int:
         ORDER,
         TYPE,
         AUX,
+        CPU,
         MEANING,
         BOUNDS,
         nb.int64[:, ::1],
@@ -169,6 +190,7 @@ def _reduce(
     order: Words,
     migratetype: Words,
     aux: Words,
+    cpu: Words,
     meaning: Words,
     bounds: Words,
     last: Words,
@@ -195,7 +217,10 @@ def _reduce(
             t.unknown_ops += 1
         elif what == BAD:
             t.outside += 1
-        elif what != NOTHING:
+        elif what == NOTHING:
+            if meaning[op[i], 0] == RESHUFFLE:
+                _reshuffled(m, out, first, ts_ns[i], bounds)
+        else:
             _advance_clock(m, max(ts_ns[i], t.now_ns))
             _will_change(m, counts, zone)
             if _may_run(m, what, first, size_order, ts_ns[i]) and last[zone, 0] == what:
@@ -207,6 +232,7 @@ def _reduce(
                     i = done
                     continue
             t.steps += what != CLAIM
+            t.cpu = cpu[i]
             _move(m, out, what, first, size_order, np.int64(migratetype[i]), aux[i], zone)
         i += 1
     for zone in range(len(bounds)):
@@ -257,6 +283,7 @@ class Occupancy:
         # One event may tell of every frame of a block of the maximum order, several times.
         self._out = np.empty(max(1 << 18, 8 << geometry.max_order), REDUCED_DTYPE)
         self._counts = np.empty(1 << 14, COUNT_DTYPE)
+        self._no_cpu = np.empty(0, np.uint16)
 
     @property
     def totals(self) -> "NDArray[np.void]":
@@ -282,11 +309,15 @@ class Occupancy:
         return self._memory.zone_free.copy()
 
     def reduce(self, columns: "dict[str, NDArray[Any]]") -> "Iterator[Reduced]":
-        """Apply one batch (ts_ns, op, pfn, order, migratetype, aux); yields what it comes to, in parts.
+        """Apply one batch (ts_ns, op, pfn, order, migratetype, aux; cpu, else all are of CPU 0); yields
+        what it comes to, in parts.
 
         The arrays of a part are reused by the next one.
         """
         ts_ns, (op, pfn, order, migratetype, aux) = columns["ts_ns"], event_arrays(columns)
+        cpu = columns.get("cpu", self._no_cpu[: len(ts_ns)])
+        if len(cpu) < len(ts_ns):
+            cpu = self._no_cpu = np.zeros(len(ts_ns), np.uint16)
         done = 0
         while done < len(ts_ns):
             done = _reduce(
@@ -299,6 +330,7 @@ class Occupancy:
                 order,
                 migratetype,
                 aux,
+                cpu,
                 self._meaning,
                 self._bounds,
                 self._last,

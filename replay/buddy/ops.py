@@ -27,6 +27,7 @@ class Meaning(IntEnum):
     PUT_BACK = 6  # as ENTER, of a block that was isolated: to the tail, and nobody is notified
     ISOLATE = 7  # as EXIT, and the pageblocks of a large block turn movable
     CLAIM = 8  # of a fallback whose exit is told by another event: what it does to types
+    RESHUFFLE = 9  # none of them moves, but compaction searched their zone's lists, and may reorder them
 
 
 def meaning_of(trace: Trace, *, own_reporting: bool = False) -> "NDArray[np.uint8]":
@@ -55,7 +56,8 @@ def meaning_table(
 
     Where __free_one_page is recorded, each entry passes it or __putback_isolated_page: drains and
     frees are the same entries told twice. __isolate_free_page takes a block out of the buddy;
-    compaction's tracepoints show ranges, not blocks, with it or without it.
+    compaction's tracepoints show ranges, not blocks, with it or without it: they only say that it
+    searched the zone's lists (fast_isolate_freepages reorders what it searches).
 
     Isolation and put-back by the guest's own reporting mean nothing: that memory stays free, else
     one guest recorded on two rungs would give two answers. With `own_reporting` they mean what they
@@ -67,6 +69,7 @@ def meaning_table(
     """
     table = np.full((256, ORDERS), Meaning.UNKNOWN, np.uint8)
     table[[int(op) for op in Op]] = Meaning.NOTHING
+    table[[Op.COMPACTION_ISOLATE, Op.FAST_ISOLATE]] = Meaning.RESHUFFLE
     if owners_only:
         table[Op.PAGE_ALLOC] = Meaning.EXIT
         table[Op.PAGE_FREE] = Meaning.ENTER
@@ -75,7 +78,7 @@ def meaning_table(
     if own_reporting:
         table[Op.REPORTING_ISOLATE] = Meaning.ISOLATE
         table[Op.REPORTING_PUT_BACK] = Meaning.PUT_BACK
-    moves = (table != Meaning.NOTHING) & (table != Meaning.UNKNOWN)
+    moves = ~np.isin(table, (Meaning.NOTHING, Meaning.UNKNOWN, Meaning.RESHUFFLE))
     moves[:, : guest.max_order + 1] = False
     table[moves] = Meaning.BAD_ORDER
     return table

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Kinds of reduced events: units became wholly free; stopped being so; frames exit for the first time
 # since their unit was last wholly free; frames are managed from now on; a pageblock's type is known;
-# units turn out to be wholly free, since nobody knows when.
-FREED, BROKEN, TOUCH, APPEAR, RETYPE, FOUND = 1, 2, 3, 4, 5, 6
+# units turn out to be wholly free, since nobody knows when; compaction searched a zone's lists.
+FREED, BROKEN, TOUCH, APPEAR, RETYPE, FOUND, RESHUFFLED = 1, 2, 3, 4, 5, 6, 7
 # How units enter (fpi_t of mm/page_alloc.c, bits): isolated blocks return unnoticed; new memory.
 RETURNED, NEW = 1, 2
 # In place of the epoch of a frame's last exit.
@@ -29,7 +29,8 @@ REDUCED_DTYPE = np.dtype(
         ("kind", np.uint8),
         ("migratetype", np.int8),  # RETYPE: the new one; BROKEN: of the list the rest goes to, -1: stays
         ("zone", np.uint8),
-        ("fpi", np.uint8),  # FREED: how it enters, below
+        ("fpi", np.uint8),  # FREED: how it enters, above
+        ("cpu", np.uint32),  # FREED: on which CPU
     ]
 )
 COUNT_DTYPE = np.dtype([("ts_ns", np.int64), ("free", np.int64), ("zone", np.int64)])

@@ -10,7 +10,9 @@ from replay.buddy.ops import ORDERS, Meaning
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 
-NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN, PUT_BACK, ISOLATE, CLAIM = (int(meaning) for meaning in Meaning)
+(
+    NOTHING, ENTER, EXIT, FALLBACK, BAD, UNKNOWN, PUT_BACK, ISOLATE, CLAIM, RESHUFFLE,
+) = (int(meaning) for meaning in Meaning)  # fmt: skip
 
 # What is counted of steps: places in the counters of `frames` and `playing`.
 STEPS, EXIT_OF_USED, ENTRY_OF_FREE, OUTSIDE, UNKNOWN_OPS = COUNTERS = range(5)
@@ -24,6 +26,7 @@ PFN = nb.types.Array(nb.uint64, 1, "C", readonly=True)
 ORDER = OP
 TYPE = nb.types.Array(nb.int8, 1, "C", readonly=True)
 AUX = PFN
+CPU = nb.types.Array(nb.uint16, 1, "C", readonly=True)
 MEANING = nb.uint8[:, ::1]
 BOUNDS = nb.int64[:, ::1]
 
@@ -56,14 +59,16 @@ _STEP = nb.types.UniTuple(nb.int64, 2)(nb.uint8, nb.int64, nb.int64, MEANING, BO
 
 @compiled(_STEP, inline=True)
 def detail_of(op: Int, pfn: Int, order: Int, meaning: Words, bounds: Words, last: Words) -> tuple[Int, Int]:
-    """(a `Meaning`, zone) of one event.
+    """(a `Meaning`, zone) of one event; of one that moves nothing (NOTHING, -1).
 
     `last`, shape (zones, 2): meaning and pfn of the zone's latest step. A fallback that claims a
     pageblock fires extfrag and zone_locked for one taking, next to each other under the zone lock
     and in either order (mm/page_alloc.c: before 6.10 extfrag comes first): the second is no exit.
     """
     what = np.int64(meaning[op, min(order, ORDERS - 1)])
-    if what in (NOTHING, UNKNOWN, BAD):
+    if what in (NOTHING, RESHUFFLE):
+        return NOTHING, -1
+    if what in (UNKNOWN, BAD):
         return what, -1
     size = np.int64(1) << order
     for zone in range(len(bounds)):

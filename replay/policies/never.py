@@ -4,14 +4,21 @@ from collections.abc import Mapping
 
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
-from replay.policies.protocol import ARRIVE, ORDER, SLEEP, WAKE, Policy, Program, Value, new_memory
+from replay.policies.protocol import ARRIVE, ORDER, SLEEP, TELL, WAKE, Policy, Program, Value, new_memory
 from replay.state import State
 from tracer import Guest
 
 
 @compiled(ARRIVE)
 def _arrive(
-    _s: State, _memory: Words, _now_ns: Int, _unit: Int, _order: Int, _merged: Int, _quiet: bool
+    _s: State,
+    _memory: Words,
+    _now_ns: Int,
+    _unit: Int,
+    _order: Int,
+    _merged: Int,
+    _quiet: bool,
+    _cpu: Int,
 ) -> Int:
     return SLEEP
 
@@ -21,14 +28,13 @@ def _wake(_s: State, _memory: Words, _now_ns: Int) -> Int:
     return SLEEP
 
 
-def _build(
-    _guest: Guest,
-    _geometry: Geometry,
-    _params: Mapping[str, Value],
-    _requested: bool,
-    _start_ns: int,
-) -> Program:
-    return Program(_arrive, _wake, new_memory(1), reports=False)
+@compiled(TELL)
+def _tell(_s: State, _memory: Words, _now_ns: Int, _what: Int, _where: Int) -> None:
+    pass
+
+
+def _build(_guest: Guest, _geometry: Geometry, _params: Mapping[str, Value]) -> Program:
+    return Program(_arrive, _wake, _tell, new_memory(1), reports=False)
 
 
 POLICY = Policy(
@@ -36,7 +42,6 @@ POLICY = Policy(
     summary="reports nothing: the baseline",
     parameters=(ORDER,),
     source="a bound",
-    needs_of_trace="nothing",
     needs_of_kernel="nothing",
     build=_build,
 )

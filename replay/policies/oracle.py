@@ -11,6 +11,8 @@ from replay.policies.protocol import (
     DEADLINE,
     INSTANT,
     ORDER,
+    REGISTERED,
+    TELL,
     WAKE,
     Policy,
     Program,
@@ -23,7 +25,14 @@ from tracer import Guest
 
 @compiled(ARRIVE)
 def _arrive(
-    _s: State, _memory: Words, _now_ns: Int, _unit: Int, _order: Int, _merged: Int, _quiet: bool
+    _s: State,
+    _memory: Words,
+    _now_ns: Int,
+    _unit: Int,
+    _order: Int,
+    _merged: Int,
+    _quiet: bool,
+    _cpu: Int,
 ) -> Int:
     return INSTANT
 
@@ -34,13 +43,14 @@ def _wake(_s: State, memory: Words, _now_ns: Int) -> Int:
     return INSTANT
 
 
-def _build(
-    _guest: Guest, _geometry: Geometry, _params: Mapping[str, Value], requested: bool, start_ns: int
-) -> Program:
-    memory = new_memory(1)
-    if requested:
-        memory[DEADLINE] = start_ns
-    return Program(_arrive, _wake, memory)
+@compiled(TELL)
+def _tell(_s: State, memory: Words, now_ns: Int, what: Int, _where: Int) -> None:
+    if what == REGISTERED:
+        memory[DEADLINE] = now_ns
+
+
+def _build(_guest: Guest, _geometry: Geometry, _params: Mapping[str, Value]) -> Program:
+    return Program(_arrive, _wake, _tell, new_memory(1))
 
 
 POLICY = Policy(
@@ -48,7 +58,6 @@ POLICY = Policy(
     summary="reports each unit the instant it becomes wholly free: the ceiling",
     parameters=(ORDER,),
     source="a bound",
-    needs_of_trace="nothing",
     needs_of_kernel="cannot be built: no isolation, no delay, no cost",
     build=_build,
 )

@@ -1,13 +1,14 @@
-"""What a policy is: parameters in, two compiled verbs out.
+"""What a policy is: parameters in, three compiled verbs out.
 
-A policy says what to report and when; the engine does it. `arrive` is called after each
-insertion into the free lists, `wake` at the policy's deadline and again when its report is done.
-Both get the state, of which they use the lists (`State.area`) and `replay.isolation`, never the host,
-and the policy's own memory, whose first word is the deadline.
+A policy says what to report and when; the engine does it. `arrive` is called after each insertion into
+the free lists, `wake` at the policy's deadline and again when its report is done, `tell` when the device
+comes or goes and when compaction has searched a zone's lists. All get the state, of which they use the
+lists (`State.area`) and `replay.isolation`, never the host, and the policy's own memory, whose first
+word is the deadline.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numba as nb
@@ -29,15 +30,25 @@ REPORT = 1  # give the slots to the device, then wake again when it is done
 INSTANT = 2  # arrive: report what just became free, at once and without isolating it; wake: all
 # that is wholly free. For bounds, which no kernel can do.
 
-# arrive(state, memory, now_ns, unit, order of the entry, order after merging, quiet) -> action
-# quiet: an isolated block returns, of which the kernel notifies nobody (FPI_SKIP_REPORT_NOTIFY).
-ARRIVE = nb.int64(STATE, MEMORY, nb.int64, nb.int64, nb.int64, nb.int64, nb.boolean)
-# wake(state, memory, now_ns) -> action
+# What a verb is told of.
+SETTLED = 0  # the replay begins; the device registered long ago, and nothing is asked for
+REGISTERED = 1  # the device registers: also when a replay begins cold
+UNREGISTERED = 2  # it is gone: a report under way comes back, nothing that waits is done any more
+RESHUFFLED = 3  # compaction has searched the lists of the zone `where`, and may have reordered them
+
+# arrive: of state, memory, now_ns, unit, order of the entry, order after merging, quiet, cpu; an action.
+# Only while a device is registered. quiet: an isolated block returns, of which the kernel notifies nobody
+# (FPI_SKIP_REPORT_NOTIFY).
+ARRIVE = nb.int64(STATE, MEMORY, nb.int64, nb.int64, nb.int64, nb.int64, nb.boolean, nb.int64)
+# wake: of state, memory, now_ns; an action. After a report, state.device[0].failed says how it went
 WAKE = nb.int64(STATE, MEMORY, nb.int64)
+# tell: of state, memory, now_ns, what, where.
+TELL = nb.void(STATE, MEMORY, nb.int64, nb.int64, nb.int64)
 
 # How the engine gets them: plain function pointers, so that its own compiled code fits any policy.
 ARRIVE_TYPE = nb.types.FunctionType(ARRIVE)
 WAKE_TYPE = nb.types.FunctionType(WAKE)
+TELL_TYPE = nb.types.FunctionType(TELL)
 
 Value = int | float | bool | str
 STARTS = ("steady", "cold", "recorded")
@@ -45,7 +56,7 @@ STARTS = ("steady", "cold", "recorded")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One knob. `kind`: int, duration, bool or a tuple of words; `default` None: from the trace."""
+    """One knob. `kind`: int, duration, bool or a tuple of words; `default` None: `of_guest`, a name in it."""
 
     name: str
     kind: str | tuple[str, ...]
@@ -53,6 +64,12 @@ class Parameter:
     meaning: str
     minimum: int = 0
     maximum: int = 1 << 20
+    of_guest: str = ""
+
+    def default_for(self, guest: Guest) -> Value:
+        """The default in this guest."""
+        value: Value = getattr(guest, self.of_guest) if self.default is None else self.default
+        return value
 
     def parse(self, text: str) -> Value:
         """The value a user wrote; durations become ns.
@@ -123,19 +140,26 @@ class Program:
     """What the engine runs.
 
     Attributes:
-        arrive, wake: compiled verbs.
-        memory: the policy's own words, `memory[DEADLINE]` set.
-        capacity: slots of the device's scatter-gather list.
+        arrive, wake, tell: compiled verbs.
+        memory: the policy's own words, see `new_memory`.
+        capacity: blocks that it hands over at once.
+        per_call: of them, those that the device takes in one call; None: all.
+        forward: the list is in the order of isolation; False: the first one isolated is its last.
         reports: False when the policy never reports anything, not even at the start.
         to_tail: put-back goes to the tail of the lists.
+        imposes: what it takes besides the work that is measured, in numbers, by name.
     """
 
     arrive: Any
     wake: Any
+    tell: Any
     memory: "NDArray[np.int64]"
     capacity: int = 1
+    per_call: int | None = None
+    forward: bool = False
     reports: bool = True
     to_tail: bool = True
+    imposes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,17 +167,22 @@ class Policy:
     """A registered policy.
 
     Attributes:
-        build: (guest, geometry, params, requested, start_ns) -> Program, called once per replay;
-            `requested`: the device registers at start_ns, or finds memory that is not reported.
+        needs_of_kernel: what a kernel would need for it, in words.
+        build: (guest, geometry, params) -> Program, called once per replay.
+        requires: what a trace must have for it (`replay.capabilities`).
+        without: of what a trace may have and this one has not, what its result then does not show.
+        presets: by parameter and value of it, the defaults of others that come with it.
     """
 
     name: str
     summary: str
     parameters: tuple[Parameter, ...]
     source: str
-    needs_of_trace: str
     needs_of_kernel: str
-    build: Callable[[Guest, Geometry, Mapping[str, Value], bool, int], Program]
+    build: Callable[[Guest, Geometry, Mapping[str, Value]], Program]
+    requires: frozenset[str] = frozenset()
+    without: Mapping[str, str] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[Value, Mapping[str, Value]]] = field(default_factory=dict)
 
     def settle(self, guest: Guest, given: Mapping[str, Value]) -> Setting:
         """All parameters, from what was given and the defaults of this guest.
@@ -169,13 +198,19 @@ class Policy:
                     f"it has {', '.join(sorted(known)) or 'none'}",
                     "pagetide policies lists them",
                 )
-        defaults = {
-            p.name: guest.pageblock_order if p.name == "order" else p.default for p in self.parameters
-        }
-        return Setting(self, {**defaults, **given})  # type: ignore[dict-item] # only order has no default
+        params = {parameter.name: parameter.default_for(guest) for parameter in self.parameters}
+        for name in self.presets:
+            params |= self.presets[name].get(given.get(name, params[name]), {})
+        return Setting(self, {**params, **given})
 
 
-ORDER = Parameter("order", "int", None, "reporting order; default: the guest's pageblock order")
+ORDER = Parameter(
+    "order",
+    "int",
+    None,
+    "reporting order; default: the guest's pageblock order",
+    of_guest="pageblock_order",
+)
 
 
 def new_memory(words: int) -> "NDArray[np.int64]":

@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.area import NOBODY, REPORTED
-from replay.geometry import Geometry
+from replay.geometry import MOVABLE, Geometry
 from replay.isolation import drain, free_known, isolate, read_counts, rotate
 from replay.jit import Int, Words, compiled
 from replay.parts import visit
@@ -22,73 +22,47 @@ from replay.policies.protocol import (
     DEADLINE,
     MEMORY,
     ORDER,
+    REGISTERED,
     REPORT,
     SLEEP,
+    TELL,
+    UNREGISTERED,
     WAKE,
     Parameter,
     Policy,
     Program,
     Value,
-    new_memory,
 )
+from replay.policies.timer import OWN, ROUNDING, SECOND_NS, delay, fires_ns, with_clock
 from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
 from tracer import Guest
 
-# Words of the policy's memory after DEADLINE.
+# Words of the policy's memory.
 (
-    _STATE, _PHASE, _ZONE, _LIST_ORDER, _TYPE, _BUDGET,
-    _DELAY_NS, _CAPACITY, _SHARE, _GATE, _HZ, _JIFFIES, _JIFFIES_NS, _STEP_NS, _WORDS,
-) = range(1, 16)  # fmt: skip
+    _STATE, _PHASE, _ZONE, _LIST_ORDER, _TYPE, _BUDGET, _GONE, _DELAY_NS, _CAPACITY, _SHARE, _GATE, _WORDS,
+) = range(OWN, OWN + 12)  # fmt: skip
 
 # The state word: PAGE_REPORTING_IDLE, REQUESTED, ACTIVE.
 _IDLE, _REQUESTED, _ACTIVE = range(3)
 # Where a pass is when it is woken.
 _WAITING, _ZONE_START, _LIST_START, _WALKING, _FULL, _REST = range(6)
 
-SECOND_NS = 1_000_000_000
-LONGEST_NS = 3600 * SECOND_NS
 
-
-@compiled(nb.int64(MEMORY, nb.int64))
-def _jiffies(memory: Words, now_ns: Int) -> Int:
-    return memory[_JIFFIES] + (now_ns - memory[_JIFFIES_NS]) * memory[_HZ] // SECOND_NS
-
-
-@compiled(nb.int64(nb.int64))
-def wheel_step(delay: Int) -> Int:
-    """Granularity in jiffies of a timer this many jiffies away (LVL_START, LVL_GRAN)."""
-    step = 1
-    limit = 63
-    while delay >= limit:
-        limit *= 8
-        step *= 8
-    return step
-
-
-@compiled(nb.int64(MEMORY, nb.int64))
-def _timer(memory: Words, now_ns: Int) -> Int:
-    """When delayed work queued now runs: the timer wheel rounds up (kernel/time/timer.c calc_index).
-
-    With the phase of jiffies known, exactly; with only their rate, plus half a step on average.
-    """
-    if memory[_HZ] == 0:
-        return now_ns + memory[_DELAY_NS] + memory[_STEP_NS] // 2
-    delay = -(-memory[_DELAY_NS] * memory[_HZ] // SECOND_NS)
-    step = wheel_step(delay)
-    fires = ((_jiffies(memory, now_ns) + delay) // step + 1) * step
-    ahead = (fires - memory[_JIFFIES]) * SECOND_NS
-    return memory[_JIFFIES_NS] - (-ahead // memory[_HZ])
+@compiled(nb.void(MEMORY, nb.int64))
+def _request(memory: Words, now_ns: Int) -> None:
+    """__page_reporting_request(): ask for a pass; only the first request starts the timer."""
+    if memory[_STATE] == _IDLE:
+        memory[DEADLINE] = fires_ns(memory, now_ns, memory[_DELAY_NS])
+    memory[_STATE] = _REQUESTED
 
 
 @compiled(ARRIVE)
-def _arrive(_s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int, quiet: bool) -> Int:
-    """__page_reporting_notify(): request a pass; only the first request starts the timer."""
-    if quiet or memory[_STATE] == _REQUESTED:
-        return SLEEP
-    if memory[_STATE] == _IDLE:
-        memory[DEADLINE] = _timer(memory, now_ns)
-    memory[_STATE] = _REQUESTED
+def _arrive(
+    _s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int, quiet: bool, _cpu: Int
+) -> Int:
+    if not quiet:
+        _request(memory, now_ns)
     return SLEEP
 
 
@@ -122,7 +96,7 @@ def _walk(s: State, memory: Words, now_ns: Int) -> bool:
                 first = unit
                 full = True
                 break
-            if not isolate(s, unit, now_ns):
+            if not isolate(s, unit, MOVABLE, now_ns):
                 first = unit
                 break
         unit = following
@@ -178,7 +152,9 @@ def _resume(s: State, memory: Words, now_ns: Int) -> None:
         s.meters[0].passes += 1
         return
     drain(s, now_ns, True)
-    if memory[_PHASE] == _FULL:
+    if s.device[0].failed:  # the first error ends the pass
+        memory[_ZONE] = len(s.zones)
+    elif memory[_PHASE] == _FULL:
         memory[_BUDGET] -= 1
         memory[_PHASE] = _WALKING
     else:
@@ -197,43 +173,40 @@ def _wake(s: State, memory: Words, now_ns: Int) -> Int:
         memory[_ZONE] += 1
         memory[_PHASE] = _ZONE_START
     memory[_PHASE] = _WAITING
-    if memory[_STATE] == _REQUESTED:
-        memory[DEADLINE] = _timer(memory, now_ns)
+    memory[DEADLINE] = NEVER
+    if memory[_STATE] == _REQUESTED and not memory[_GONE]:
+        memory[DEADLINE] = fires_ns(memory, now_ns, memory[_DELAY_NS])
     else:
         memory[_STATE] = _IDLE
-        memory[DEADLINE] = NEVER
     return SLEEP
 
 
-def _build(
-    guest: Guest, _geometry: Geometry, params: Mapping[str, Value], requested: bool, start_ns: int
-) -> Program:
-    memory = new_memory(_WORDS)
+@compiled(TELL)
+def _tell(_s: State, memory: Words, now_ns: Int, what: Int, _where: Int) -> None:
+    """page_reporting_register() asks for a first pass; page_reporting_unregister() cancels what waits,
+    lets a pass that runs come to its end, and queues no other.
+    """
+    if what == REGISTERED:
+        memory[_GONE] = 0
+        _request(memory, now_ns)
+    elif what == UNREGISTERED:
+        memory[_GONE] = 1
+        if memory[_PHASE] == _WAITING:
+            memory[_STATE], memory[DEADLINE] = _IDLE, NEVER
+
+
+def _build(guest: Guest, _geometry: Geometry, params: Mapping[str, Value]) -> Program:
+    memory = with_clock(_WORDS, guest, params)
     memory[_DELAY_NS], memory[_CAPACITY] = int(params["delay"]), int(params["capacity"])
     memory[_SHARE], memory[_GATE] = int(params["budget"]), int(params["gate"])
-    if params["rounding"] == "wheel" and guest.hz is not None:
-        _set_clock(memory, guest, int(params["delay"]))
-    if requested:
-        # page_reporting_register() requests a first pass.
-        memory[_STATE], memory[DEADLINE] = _REQUESTED, _timer(memory, start_ns)
     return Program(
         _arrive,
         _wake,
+        _tell,
         memory,
         capacity=int(params["capacity"]),
         to_tail=params["putback"] == "tail",
     )
-
-
-def _set_clock(memory: "np.ndarray[tuple[int], np.dtype[np.int64]]", guest: Guest, delay_ns: int) -> None:
-    if guest.hz is None:
-        return
-    if guest.jiffies is not None and guest.jiffies_monotonic_ns is not None:
-        memory[_HZ], memory[_JIFFIES] = guest.hz, guest.jiffies
-        memory[_JIFFIES_NS] = guest.jiffies_monotonic_ns
-    else:
-        ticks = -(-delay_ns * guest.hz // SECOND_NS)
-        memory[_STEP_NS] = wheel_step(ticks) * SECOND_NS // guest.hz
 
 
 POLICY = Policy(
@@ -241,13 +214,12 @@ POLICY = Policy(
     summary="free page reporting as in Linux 5.7 and later",
     parameters=(
         ORDER,
-        Parameter(
-            "delay", "duration", 2 * SECOND_NS, "from the first request to the pass", maximum=LONGEST_NS
-        ),
+        Parameter("kernel", ("5.7", "5.10"), "5.10", "whose defaults: 5.7 to 5.9, or any since"),
+        delay(2 * SECOND_NS, "from the first request to the pass"),
         Parameter("capacity", "int", 32, "blocks in one report call", minimum=1),
         Parameter("budget", "int", 16, "a pass takes about 1/budget of each list", minimum=1),
         Parameter("gate", "bool", True, "skip zones not well above their low watermark (on, off)"),
-        Parameter("rounding", ("wheel", "none"), "wheel", "timers as the timer wheel rounds them"),
+        ROUNDING,
         Parameter(
             "putback",
             ("tail", "head"),
@@ -256,7 +228,7 @@ POLICY = Policy(
         ),
     ),
     source="mm/page_reporting.c, Linux 5.7 to 6.12",
-    needs_of_trace="nothing more than the buddy layer",
     needs_of_kernel="Linux 5.7, a balloon with free page reporting",
     build=_build,
+    presets={"kernel": {"5.7": {"putback": "head"}}},
 )
