@@ -17,7 +17,7 @@ from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     from replay.api import Replay
-    from replay.policies.protocol import Parameter
+    from replay.parameters import Parameter
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from replay.composition import SAMPLED
-from replay.policies.protocol import Parameter, Policy, word_of
+from replay.parameters import Parameter, word_of
+from replay.policies.protocol import Policy
 from tracer import human_bytes, plain
 from tracer.units import human_duration
 
