@@ -263,19 +263,19 @@ class Result:
         return (self.run.group.end_ns - self.run.group.start.now_ns) / SECOND_NS
 
     def _counts(self) -> Counts:
-        """What is priced. A bound takes no lock: it reports without moving a block."""
+        """What is priced."""
         m, page, geometry = self._meters, self._page, self.run.group.geometry
         huge_order, backing = geometry.host_order, self.run.group.options.backing
         # Of units of whole huge pages, thp discards and brings back whole ones too.
         huge = backing == "2m" or (backing == "thp" and geometry.order >= huge_order)
         return Counts(
             wait_ns=int(self.run.schedule.state.device["service_ns"][0]),
-            discards=int(m["blocks"]),
+            discards=int(m["discards"]),
             discarded_bytes=int(m["frames"] - m["redundant"] - m["acknowledged_only"]) * page,
             faults=int(m["faults"]),
             refaulted_bytes=int(m["refaults"]) * page,
             huge=huge,
-            moves=int(m["blocks"]) if m["lock_takes"] else 0,
+            moves=int(m["isolations"]),
             work={name: int(m[name]) for name in WORK},
         )
 
