@@ -75,7 +75,7 @@ def test_what_compaction_hides_from_tracepoints_is_bounded_by_the_next_resync(tr
             assert wrong(each.counts) == [0, 0, 0]
         elif each.counts["frames_wrong"]:
             assert ranges[list(wrong_frames(trace, each) - late)].mean() > 0.99
-    # Compaction is over 5 s before the end, and memory has been looked at since.
+    # Compaction is over 7 s before the end, and memory is looked at each 5 s.
     assert not compacted[-1].any()
     assert_the_end_tells_of_all_that_is_wrong(verdict)
 

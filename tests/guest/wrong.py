@@ -17,8 +17,10 @@ from replay.survey import Survey
 from replay.validation import Verdict
 from tracer import FrameState, Trace
 
-# One softirq frees some dozens of pages, in the order of a thousandth of what these workloads change.
-LATE_SHARE = 1e-3
+# One softirq frees some dozens of pages; these workloads change 100,000 frames and more. Where all frees
+# are recorded, a page whose drain was missed looks just the same, so fewer are let through. The buddy
+# layer keeps few frees: there nearly no page that was missed is one of which the end tells.
+LATE_SHARE, LATE_SHARE_OF_ALL_FREES = 1e-3, 1e-4
 IMPOSSIBLE = ("exit_of_used", "entry_of_free")
 
 
@@ -43,10 +45,11 @@ def told_by_end(trace: Trace) -> set[int]:
 def wrong_frames(trace: Trace, found: Comparison) -> set[int]:
     """The frames that the model, begun with one snapshot, has wrong at the next. The end tells it nothing."""
     geometry, meaning = Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace, own_reporting=True)
-    subject = Subject(trace, Survey.of(trace, geometry, meaning), geometry, meaning, [])
+    survey = Survey(trace, np.empty(0, np.int8), finder_of(trace, geometry, None).direct())
+    subject = Subject(trace, survey, geometry, meaning, [])
     before, after = subject.frames(found.before.name), subject.frames(found.snapshot.name)
     model = FrameModel(meaning, geometry, before, found.before.end_ns, after)
-    for columns in finder_of(trace, geometry, None).direct().tell(event_columns(trace)):
+    for columns in survey.batches():
         model.play(columns)
     differs = model.free != (after.state == FrameState.BUDDY)
     limbo = model.free & (after.state == FrameState.LIMBO)
@@ -62,4 +65,5 @@ def assert_the_end_tells_of_all_that_is_wrong(verdict: Verdict) -> None:
     print(f"{len(wrong)} frames are told of by the end alone, {changed} have changed; {last.counts}")
     assert [last.counts[name] for name in IMPOSSIBLE] == [0, 0]
     assert wrong <= told_by_end(trace)
-    assert last.counts["frames_wrong"] == len(wrong) <= LATE_SHARE * changed
+    share = LATE_SHARE_OF_ALL_FREES if "frame" in trace.manifest.layers else LATE_SHARE
+    assert last.counts["frames_wrong"] == len(wrong) <= share * changed
