@@ -31,6 +31,8 @@ from tests.oracle.meaning import meaning_of
 from tests.oracle.outcome import PARTS, Composition, Outcome, ReportRow, Work
 from tests.oracle.pageblocks import PageblockTypes
 from tests.oracle.params import wheel_timer
+from tests.oracle.policies.bitmap import BitmapReplay
+from tests.oracle.policies.boundary import BoundaryReplay
 from tests.oracle.policies.never import NeverReplay
 from tests.oracle.policies.oracle import OracleReplay
 from tests.oracle.policies.upstream import UpstreamReplay
@@ -78,6 +80,8 @@ POLICIES: dict[str, type[Replay]] = {
     "never": NeverReplay,
     "oracle": OracleReplay,
     "upstream": UpstreamReplay,
+    "boundary": BoundaryReplay,
+    "bitmap": BitmapReplay,
 }
 
 
@@ -104,8 +108,11 @@ def simulate(
 ) -> Outcome:
     """Replay the events of [t0_ns, end_ns] under one policy.
 
-    Policies: ``never`` and ``oracle`` (parameter order), ``upstream`` (order, kernel, delay_ns,
-    capacity, budget, gate, rounding 'none' | 'wheel', putback 'tail' | 'head', jiffies0, mono0_ns).
+    Policies and their parameters beside ``order``: ``never``, ``oracle``; ``upstream`` (kernel, delay_ns,
+    capacity, budget, gate, rounding 'none' | 'wheel', putback 'tail' | 'head', jiffies0, mono0_ns);
+    ``boundary`` (high_water, delay_ns, capacity, rounding, jiffies0, mono0_ns); ``bitmap`` (threshold,
+    capacity).
+
     ``observer`` sees the replay after the start, every event and every completed report.
     ``corrections`` are snapshots in between; ``listed``, as (pfn, order, migratetype), the free lists
     that were read at the start, each from head to tail. ``bins_ns``: instants at which the outcome

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.oracle.guest import NS_PER_S, ceil_div
+from tests.oracle.setup import Setup
 
 
 def check_params(params: dict[str, Any], known: set[str]) -> None:
@@ -10,6 +11,16 @@ def check_params(params: dict[str, Any], known: set[str]) -> None:
     unknown = set(params) - known
     if unknown:
         raise ValueError(f"unknown parameters {sorted(unknown)}")
+
+
+def timer_of(setup: Setup, now: int, delay_ns: int) -> int:
+    """When work queued now with the delay runs, by the parameters rounding, jiffies0 and mono0_ns."""
+    rounding, hz = setup.params.get("rounding", "none"), setup.guest.hz
+    if rounding == "none" or hz is None:
+        return now + delay_ns
+    jiffies0, mono0 = setup.params.get("jiffies0"), setup.params.get("mono0_ns")
+    phase = None if jiffies0 is None or mono0 is None else (jiffies0, mono0)
+    return wheel_timer(now, delay_ns, hz, phase)
 
 
 def wheel_timer(now: int, delay_ns: int, hz: int, phase: tuple[int, int] | None) -> int:

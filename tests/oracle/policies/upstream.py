@@ -2,7 +2,7 @@
 
 from tests.oracle.guest import NS_PER_S, ceil_div
 from tests.oracle.lists import ListKey
-from tests.oracle.params import check_params, wheel_timer
+from tests.oracle.params import check_params, timer_of
 from tests.oracle.reporting import Reporting
 from tests.oracle.setup import Setup
 
@@ -84,11 +84,7 @@ class UpstreamReplay(Reporting):
 
     def _timer(self) -> int:
         """When work queued now with the delay runs."""
-        if self.rounding == "none" or self.guest.hz is None:
-            return self.now + self.delay_ns
-        jiffies0, mono0 = self.setup.params.get("jiffies0"), self.setup.params.get("mono0_ns")
-        phase = None if jiffies0 is None or mono0 is None else (jiffies0, mono0)
-        return wheel_timer(self.now, self.delay_ns, self.guest.hz, phase)
+        return timer_of(self.setup, self.now, self.delay_ns)
 
     def next_action_ts(self) -> int | None:
         """The timer, if it is armed."""
