@@ -164,8 +164,8 @@ def _wake(s: State, memory: Words, now_ns: Int) -> Int:
         if memory[_REFCNT] == 0:
             break
     memory[_RUNNING] = 0
-    if memory[DEADLINE] < now_ns:  # the timer ran out meanwhile; the work was queued behind itself
-        memory[DEADLINE] = now_ns
+    # Had the timer run out meanwhile, the work would be queued behind itself.
+    memory[DEADLINE] = max(memory[DEADLINE], now_ns)
     return SLEEP
 
 

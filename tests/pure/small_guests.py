@@ -112,8 +112,9 @@ def searched(draw: st.DrawFn, max_events: int = 80) -> Case:
     """Guests whose free lists compaction searches now and then, also where no zone is."""
     case = draw(cases(max_events))
     times = [event[0] for event in case.events]
-    times += [draw(st.integers(T0_NS + 1, case.end_ns)) for _ in range(draw(st.integers(0, 10)))]
-    searches = draw(st.lists(st.tuples(st.sampled_from(times), st.integers(0, 99)), max_size=20)) if times else []
+    times += draw(st.lists(st.integers(T0_NS + 1, case.end_ns), max_size=10))
+    search = st.tuples(st.sampled_from(times), st.integers(0, 99))
+    searches = draw(st.lists(search, max_size=30)) if times else []
     events = case.events + [(ts_ns, "reshuffle", pfn, 0, -1) for ts_ns, pfn in searches]
     return replace(case, events=sorted(events, key=lambda event: event[0]))
 

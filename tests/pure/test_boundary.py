@@ -56,7 +56,9 @@ def replayed(
     options = Options(start=start, logging=True, device=device or Device())
     begin = Start(T0, state, np.array([], np.int64))
     group = Group(guest(), meaning_table(guest()), geometry, begin, T0 + round(end_s * S), [setting], options)
-    rows = [(T0 + round(at * S), kind, pfn, order, migratetype) for at, kind, pfn, order, migratetype in events]
+    rows = [
+        (T0 + round(at * S), kind, pfn, order, migratetype) for at, kind, pfn, order, migratetype in events
+    ]
     group.feed(columns(sorted(rows)))
     group.finish()
     assert list(violations(group.schedules[0].state.area)) == []
