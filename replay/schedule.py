@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 
 from replay import bounds, host, meters
-from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER
+from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, TO_TAIL
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
 from replay.buddy.lists import (
     flag_reported,
@@ -95,7 +95,7 @@ def _freed(
         s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
         put_in(s, each, now_ns)
     if fpi & RETURNED:
-        _, merged = put_back(s.area, unit, order)
+        _, merged = put_back(s.area, unit, order, s.area.shape[TO_TAIL] != 0)
     else:
         _, merged = insert(s.area, unit, order, fpi & NEW != 0)
     if not s.device[0].registered:
