@@ -17,7 +17,7 @@ from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     from replay.api import Replay
-    from replay.policies.protocol import Parameter
+    from replay.parameters import Parameter
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
@@ -84,8 +84,8 @@ def replay(
 ) -> None:
     """Replay a trace under reporting policies and measure latency and reclaimed memory."""
     from replay.api import replay as replay_all
+    from replay.comparison_table import comparison_table
     from replay.engine import Options
-    from replay.tables import replay_table
 
     opened = open_trace(trace)
     if out is not None:
@@ -102,7 +102,7 @@ def replay(
     if as_json:
         emit(answer)
     else:
-        replay_table(done, options)
+        comparison_table(done, options)
         if out is not None:
             print(f"wrote {out}")
     _finish(opened, allow_loss=allow_loss)

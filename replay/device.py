@@ -5,9 +5,9 @@ used (drivers/virtio/virtio_balloon.c, virtballoon_free_page_report). One device
 time, if any (mm/page_reporting.c, page_reporting_register).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numba as nb
 import numpy as np
@@ -15,11 +15,35 @@ import numpy as np
 from replay import host
 from replay.buddy.lists import slots_of
 from replay.jit import Int, compiled
+from replay.parameters import Parameter, values
 from replay.state import DEVICE, NEVER, PAGE_SIZE, STATE, State
-from tracer import Fault
+from tracer import Fault, duration_ns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+LONGEST_NS = 3600 * 1_000_000_000
+CALL = Parameter("call", "duration", 600_000, "a report call takes so long", maximum=LONGEST_NS)
+GIB = Parameter("gib", "duration", 0, "and each GiB in it so long on top", maximum=LONGEST_NS)
+FAIL_EVERY = Parameter("fail-every", "int", 0, "one report in so many fails; 0: none does")
+
+
+@dataclass(frozen=True)
+class Spans(Parameter):
+    """A knob that is written as FROM-TO, several joined by +; without TO: to the end."""
+
+    def parse(self, text: str) -> Any:  # noqa: ANN401 - spans, where others have a number
+        """[from, to) in ns for each span.
+
+        Raises:
+            Fault: for what is no time.
+        """
+        spans = [span.partition("-") for span in text.split("+")]
+        return tuple((duration_ns(first), duration_ns(last) if last else NEVER) for first, _, last in spans)
+
+
+REGISTERED = Spans("registered", "spans", "0s-", "when it is there: FROM-TO into the replay, joined by +")
 
 
 @dataclass(frozen=True)
@@ -38,7 +62,25 @@ class Device:
     call_ns: int = 600_000
     byte_ns: float = 0.0
     fail_every: int = 0
-    registered_ns: tuple[tuple[int, int], ...] = field(default=((0, NEVER),))
+    registered_ns: tuple[tuple[int, int], ...] = ((0, NEVER),)
+
+    parameters: ClassVar[tuple[Parameter, ...]] = (CALL, GIB, FAIL_EVERY, REGISTERED)
+
+    @classmethod
+    def parse(cls, text: str) -> "Device":
+        """From `key=value,...`: call, gib, fail-every, registered.
+
+        Raises:
+            Fault: for an unknown key, or a value of the wrong form.
+        """
+        given: dict[str, Any] = values(text, cls.parameters, "--device")
+        named = {"call_ns": given.get("call"), "fail_every": given.get("fail-every")}
+        named |= {"registered_ns": given.get("registered")}
+        if "gib" in given:
+            named["byte_ns"] = given["gib"] / (1 << 30)
+        device = cls(**{name: value for name, value in named.items() if value is not None})
+        device.check()
+        return device
 
     def check(self) -> None:
         """Refuse what cannot be.

@@ -14,7 +14,7 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
-from replay.capabilities import CPU
+from replay.capabilities import CPU, notes
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
@@ -171,6 +171,7 @@ class Run:
         sampled: what the trace's samples tell of used memory.
         fragmentation: free memory by order over time, None where it was not asked for.
         direct_frees: frees that were found to have gone straight into the buddy (`hindsight`).
+        notes: what it does not show, since the trace does not tell it.
     """
 
     setting: Setting
@@ -179,6 +180,7 @@ class Run:
     sampled: Sampled = field(default_factory=Sampled)
     fragmentation: Fragmentation | None = None
     direct_frees: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def run_all(
@@ -225,8 +227,9 @@ def run_all(
     for liver in livers:
         liver.finish()
     sampled = Sampled.of(trace, bins_ns)
+    shared = (sampled, fragmentation, len(survey.direct))
     runs = {
-        id(setting): Run(setting, schedule, groups[order], sampled, fragmentation, len(survey.direct))
+        id(setting): Run(setting, schedule, groups[order], *shared, tuple(notes(trace, setting)))
         for order, chosen in by_order.items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }

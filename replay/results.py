@@ -74,6 +74,11 @@ class Result:
         return self.run.setting.written
 
     @property
+    def imposes(self) -> dict[str, int]:
+        """What the policy takes besides its work, in numbers by name."""
+        return dict(self.run.schedule.program.imposes)
+
+    @property
     def reclaimed_byte_seconds(self) -> float:
         """Integral over time of the bytes the host does not back because of a report."""
         return byte_seconds(self._integrals, RECLAIMED, self._page)
@@ -85,6 +90,7 @@ class Result:
         return {
             "policy": self.policy,
             "params": self.params,
+            "page_size": self._page,
             "latency_s": self._latency(),
             "incidence": self._incidence(),
             "left_censored_bytes": int(m["left_censored"]) * page,
@@ -112,6 +118,8 @@ class Result:
             },
             "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
             "work": self._work(),
+            "imposes": self.imposes,
+            "notes": list(self.run.notes),
             "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
         }
 

@@ -5,7 +5,8 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from replay.policies.protocol import Policy, Setting, Value
+from replay.parameters import Value, pairs
+from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
 # In the order of the comparison table.
@@ -47,10 +48,7 @@ def parse(text: str, guest: Guest) -> Setting:
     policy = policy_named(name)
     kinds = {parameter.name: parameter for parameter in policy.parameters}
     given: dict[str, Value] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise Fault(f"{part!r} is not key=value", f"in --policy {text}", f"{name}:{part}=VALUE")
+    for key, value in pairs(rest, f"--policy {text}").items():
         given[key] = kinds[key].parse(value) if key in kinds else value
     return policy.settle(guest, given)
 

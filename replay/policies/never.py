@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
-from replay.policies.protocol import ARRIVE, ORDER, SLEEP, TELL, WAKE, Policy, Program, Value, new_memory
+from replay.parameters import Value
+from replay.policies.protocol import ARRIVE, ORDER, SLEEP, TELL, WAKE, Policy, Program, new_memory
 from replay.state import State
 from tracer import Guest
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
+from replay.parameters import Value
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -16,7 +17,6 @@ from replay.policies.protocol import (
     WAKE,
     Policy,
     Program,
-    Value,
     new_memory,
 )
 from replay.state import NEVER, State

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numba as nb
 
 from replay.jit import Int, Words, compiled
-from replay.policies.protocol import MEMORY, Parameter, Value, new_memory
+from replay.parameters import Parameter, Value
+from replay.policies.protocol import MEMORY, new_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ from replay.buddy.area import NOBODY, REPORTED
 from replay.geometry import MOVABLE, Geometry
 from replay.isolation import drain, free_known, isolate, read_counts, rotate
 from replay.jit import Int, Words, compiled
+from replay.parameters import Parameter, Value
 from replay.parts import visit
 from replay.policies.protocol import (
     ARRIVE,
@@ -28,10 +29,8 @@ from replay.policies.protocol import (
     TELL,
     UNREGISTERED,
     WAKE,
-    Parameter,
     Policy,
     Program,
-    Value,
 )
 from replay.policies.timer import OWN, ROUNDING, SECOND_NS, delay, fires_ns, with_clock
 from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
