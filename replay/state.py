@@ -93,6 +93,7 @@ DEVICE = np.dtype(
         ("failed", np.int64),  # did the last call fail?
         ("service_ns", np.int64),  # total
         ("registered", np.int64),
+        ("awaited", np.int64),  # does it register when the pass under way has ended?
         ("switch", np.int64),  # how many of `switches_ns` are over
     ]
 )
