@@ -31,8 +31,9 @@ missed: in use again before it was reported   waiting: still so at the end"""
 PRICE = ("refault", "redund.", "calls", "held", "hits", "diverg.", "CPU")
 PRICE_LEGEND = """\
 refault: reclaimed, then used again   redund.: reported, the host lacked it
-held: GiB*s out of the allocator's reach   hits: of them, blocks it took anyway
-diverg.: recorded exits that the model's lists would not have handed out
+held: GiB*s out of the allocator's reach   hits: blocks taken while held
+diverg.: recorded exits of other blocks than the model's lists would hand out:
+what is above the row of never is where the trace cannot follow the policy
 CPU: estimated, of host and guest (docs/costs.md)"""
 
 WORK = ("looked at", "longest", "locks", "rotated", "moved", "resets", "hints", "lost")
