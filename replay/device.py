@@ -113,12 +113,13 @@ class Device:
         found = [instant for span in self.registered_ns for instant in span if 0 < instant < NEVER]
         return np.array([start_ns + instant for instant in found], np.int64)
 
-    def row(self, capacity: int, per_call: int, *, forward: bool) -> "NDArray[np.void]":
+    def row(self, capacity: int, per_call: int, *, forward: bool, to_tail: bool) -> "NDArray[np.void]":
         """How a replay begins with it (`state.DEVICE`); for the rest see `policies.protocol.Program`."""
         row = np.zeros(1, DEVICE)
         row["call_ns"], row["byte_ns"], row["fail_every"] = self.call_ns, self.byte_ns, self.fail_every
         row["capacity"] = row["first"] = capacity
-        row["per_call"], row["forward"], row["registered"] = per_call, forward, self.from_start
+        row["per_call"], row["forward"], row["to_tail"] = per_call, forward, to_tail
+        row["registered"] = self.from_start
         return row
 
 

@@ -4,7 +4,7 @@ One pass over the trace for any number of settings: those of one reporting order
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,14 +113,16 @@ class Group:
         program = setting.policy.build(self.guest, self.geometry, setting.params)
         if not (program.reports and options.device.from_start):
             blocks = [block.unreported() for block in blocks]
-        rules = replace(rules_of(self.guest), to_tail=program.to_tail)
         state = new_state(
             self.geometry,
-            new_area(self.geometry, self.geometry.order, rules, self.start.types),
+            new_area(self.geometry, self.geometry.order, rules_of(self.guest), self.start.types),
             backing=options.backing,
             inhibited=options.inhibit,
             device=options.device.row(
-                program.capacity, program.per_call or program.capacity, forward=program.forward
+                program.capacity,
+                program.per_call or program.capacity,
+                forward=program.forward,
+                to_tail=program.to_tail,
             ),
             switches_ns=options.device.switches_ns(now_ns),
             bins_ns=self.bins_ns,

@@ -114,7 +114,7 @@ def drain(s: State, now_ns: Int, mark: bool) -> None:
         if slot.state == ISOLATED:
             unit, order = np.int64(slot.unit), np.int64(slot.order)
             _release(s, index, now_ns)
-            head, merged = put_back(s.area, unit, order)
+            head, merged = put_back(s.area, unit, order, device.to_tail != 0)
             if mark and not device.failed and head == unit and merged == order:
                 flag_reported(s.area, unit)
         slot.state = EMPTY
@@ -143,7 +143,7 @@ def _collide(s: State, head: Int, unit: Int, target: Int, now_ns: Int) -> None:
         half = head + slots_of(s.area, order)
         if unit >= half:
             half, head = head, half
-        put_back(s.area, half, order)
+        put_back(s.area, half, order, s.device[0].to_tail != 0)
 
 
 @compiled(nb.void(STATE, nb.int64), inline=True)

@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 
 from replay import bounds, host, meters
-from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER
+from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, TO_TAIL
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
 from replay.buddy.lists import (
     entering_order,
@@ -101,7 +101,7 @@ def _freed(
     entering = order if returned else entering_order(s.area, order)
     for piece in range(unit, unit + slots_of(s.area, order), slots_of(s.area, entering)):
         if returned:
-            _, merged = put_back(s.area, piece, entering)
+            _, merged = put_back(s.area, piece, entering, s.area.shape[TO_TAIL] != 0)
         else:
             _, merged = insert(s.area, piece, entering, fpi & NEW != 0)
         if s.device[0].registered:

@@ -85,6 +85,7 @@ DEVICE = np.dtype(
         ("capacity", np.int64),  # blocks in a list
         ("per_call", np.int64),  # of them in one call
         ("forward", np.int64),  # the list is in the order of isolation, else the reverse
+        ("to_tail", np.int64),  # its blocks are put back to the tail, else as any free
         ("first", np.int64),  # lowest slot in use: they fill from the highest down
         ("busy", np.int64),
         ("submit_ns", np.int64),

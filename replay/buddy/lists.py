@@ -165,10 +165,10 @@ def _insert(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
     return slot, order
 
 
-@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64))
-def put_back(a: Area, slot: Int, order: Int) -> tuple[Int, Int]:
-    """__putback_isolated_page(): as `insert`, whole, and to the tail where the kernel does so."""
-    return _insert(a, slot, order, a.shape[TO_TAIL] != 0)
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean))
+def put_back(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
+    """__putback_isolated_page(): as `insert`, but whole, and with `tail` to the tail in any case."""
+    return _insert(a, slot, order, tail)
 
 
 @compiled(nb.int64(AREA, nb.int64), inline=True)
