@@ -13,6 +13,7 @@ The rooms, from the bottom up:
 * ``setup``, ``outcome``  what goes into one replay, and what comes out of it;
 * ``world``, ``events``, ``replay``  one replay: its state, what happens to it, whose turn it is;
 * ``reporting``           isolation, report and way back, for the policies that have a device;
+* ``scanning``, ``containers``  going over captured hints, and what they are kept in;
 * ``policies``            one file a policy;
 * ``model``               the entry point ``simulate``, which returns an ``Outcome``.
 
@@ -31,8 +32,11 @@ from tests.oracle.meaning import meaning_of
 from tests.oracle.outcome import PARTS, Composition, Outcome, ReportRow, Work
 from tests.oracle.pageblocks import PageblockTypes
 from tests.oracle.params import wheel_timer
+from tests.oracle.policies.balloon_hinting import BalloonHintingReplay
 from tests.oracle.policies.bitmap import BitmapReplay
 from tests.oracle.policies.boundary import BoundaryReplay
+from tests.oracle.policies.clairvoyant import ClairvoyantReplay
+from tests.oracle.policies.hints import HintsReplay
 from tests.oracle.policies.never import NeverReplay
 from tests.oracle.policies.oracle import OracleReplay
 from tests.oracle.policies.upstream import UpstreamReplay
@@ -82,6 +86,9 @@ POLICIES: dict[str, type[Replay]] = {
     "upstream": UpstreamReplay,
     "boundary": BoundaryReplay,
     "bitmap": BitmapReplay,
+    "hints": HintsReplay,
+    "balloon-hinting": BalloonHintingReplay,
+    "clairvoyant": ClairvoyantReplay,
 }
 
 
@@ -111,7 +118,8 @@ def simulate(
     Policies and their parameters beside ``order``: ``never``, ``oracle``; ``upstream`` (kernel, delay_ns,
     capacity, budget, gate, rounding 'none' | 'wheel', putback 'tail' | 'head', jiffies0, mono0_ns);
     ``boundary`` (high_water, delay_ns, capacity, rounding, jiffies0, mono0_ns); ``bitmap`` (threshold,
-    capacity).
+    capacity); ``hints`` (container 'set' | 'ring' | 'array', size, delay_ns, capacity); ``balloon-hinting``
+    (first_ns, every_ns, capacity, hold_ns); ``clairvoyant`` (horizon_ns).
 
     ``observer`` sees the replay after the start, every event and every completed report.
     ``corrections`` are snapshots in between; ``listed``, as (pfn, order, migratetype), the free lists

@@ -133,7 +133,7 @@ class World:
         parts = self.composition()
         for part, frames in parts.items():
             self.part_frame_ns[part] += frames * (t - self.now)
-        self.compositions += [parts for at in self.setup.bins_ns if self.now <= at < t]
+        self.compositions += [dict(parts) for at in self.setup.bins_ns if self.now <= at < t]
 
     def composition(self) -> Composition:
         """Frames of each part, counted one by one."""
