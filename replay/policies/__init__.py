@@ -10,7 +10,7 @@ from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
 # In the order of the comparison table.
-_BUILT_IN = ("never", "upstream", "oracle")
+_BUILT_IN = ("never", "upstream", "balloon_hinting", "clairvoyant", "oracle")
 ENTRY_POINTS = "pagetide.policies"
 CEILING = "oracle"  # what `share_of_oracle` is a share of
 
