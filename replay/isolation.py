@@ -101,6 +101,21 @@ def _release(s: State, slot_index: Int, now_ns: Int) -> None:
         _into_hands(s, np.int64(slot.unit), np.int64(slot.order), False, now_ns)
 
 
+@compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.boolean))
+def _empty(s: State, slot_index: Int, now_ns: Int, mark: bool) -> bool:
+    """Put a slot's block back, unless an exit took it; True when there was one."""
+    slot, device = s.slots[slot_index], s.device[0]
+    found = slot.state == ISOLATED
+    if found:
+        unit, order = np.int64(slot.unit), np.int64(slot.order)
+        _release(s, slot_index, now_ns)
+        head, merged = put_back(s.area, unit, order, device.to_tail != 0)
+        if mark and not device.failed and head == unit and merged == order:
+            flag_reported(s.area, unit)
+    slot.state = EMPTY
+    return found
+
+
 @compiled(nb.void(STATE, nb.int64, nb.boolean))
 def drain(s: State, now_ns: Int, mark: bool) -> None:
     """page_reporting_drain(): put the batch back, in the order of the list, and empty it.
@@ -109,16 +124,28 @@ def drain(s: State, now_ns: Int, mark: bool) -> None:
     """
     device = s.device[0]
     for place in range(listed(s)):
-        index = slot_at(s, place)
+        _empty(s, slot_at(s, place), now_ns, mark)
+    device.first = device.capacity
+
+
+@compiled(nb.int64(STATE, nb.int64))
+def undo(s: State, now_ns: Int) -> Int:
+    """Put the batch back, the block that was isolated last first, and empty it; how many there were."""
+    device, blocks = s.device[0], 0
+    for index in range(device.first, device.capacity):
+        blocks += _empty(s, index, now_ns, False)
+    device.first = device.capacity
+    return blocks
+
+
+@compiled(nb.void(STATE, nb.int64))
+def hold(s: State, now_ns: Int) -> None:
+    """The device is done, and the policy holds the batch still."""
+    device = s.device[0]
+    for index in range(device.first, device.capacity):
         slot = s.slots[index]
         if slot.state == ISOLATED:
-            unit, order = np.int64(slot.unit), np.int64(slot.order)
-            _release(s, index, now_ns)
-            head, merged = put_back(s.area, unit, order, device.to_tail != 0)
-            if mark and not device.failed and head == unit and merged == order:
-                flag_reported(s.area, unit)
-        slot.state = EMPTY
-    device.first = device.capacity
+            _into_hands(s, np.int64(slot.unit), np.int64(slot.order), True, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64))

@@ -157,12 +157,14 @@ def _apply(s: State, memory: Words, arrive: Verb, tell: Verb, events: Records, i
 def _complete(s: State) -> None:
     """The device is done: the host has discarded the blocks, or the report has failed."""
     device, m = s.device[0], s.meters[0]
-    m.failed_calls += device.failed
     for place in range(0 if device.failed else listed(s)):
         slot = s.slots[slot_at(s, place)]
         m.calls += place % device.per_call == 0
         meters.report_block(s, np.int64(slot.unit), np.int64(slot.order), device.submit_ns, device.done_ns)
-    m.calls += device.failed
+    if device.failed:  # as a whole
+        calls = -(-listed(s) // device.per_call)
+        m.calls += calls
+        m.failed_calls += calls
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
         for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):

@@ -21,6 +21,7 @@ from replay.capabilities import COMPACTION
 from replay.geometry import MOVABLE, Geometry
 from replay.isolation import drain, isolate, read_counts
 from replay.jit import Int, Words, compiled
+from replay.parameters import Parameter, Value
 from replay.parts import visit
 from replay.policies.protocol import (
     ARRIVE,
@@ -34,10 +35,8 @@ from replay.policies.protocol import (
     TELL,
     UNREGISTERED,
     WAKE,
-    Parameter,
     Policy,
     Program,
-    Value,
 )
 from replay.policies.timer import OWN, ROUNDING, SECOND_NS, delay, fires_ns, with_clock
 from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
