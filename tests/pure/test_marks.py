@@ -54,7 +54,7 @@ class Pair:
 
     def put_back(self, pfn: int, order: int, kind: int) -> None:
         if self.is_clear(pfn, order):
-            merged = put_back(self.area, pfn, order)
+            merged = put_back(self.area, pfn, order, True)
             assert merged == self.plain.insert(0, pfn, order, self.plain.types.get(pfn), to_tail=True)
             if merged == (pfn, order):
                 self._flag(pfn)
@@ -167,8 +167,8 @@ def test_a_tail_insertion_goes_before_the_mark_of_its_own_list_only() -> None:
     area = two_zones()
     flag_reported(area, 0)
     area.lists["mark"][0, 0, 1] = 0
-    put_back(area, 16, 0)
-    put_back(area, 48, 0)
+    put_back(area, 16, 0, True)
+    put_back(area, 48, 0, True)
     assert list_of(area, 0, 0, 1) == [6, 4, 2, 16, 0]
     assert list_of(area, 1, 0, 1) == [38, 36, 34, 32, 48]
     assert int(area.redirected[0]) == 1
@@ -179,7 +179,7 @@ def test_an_insertion_before_a_mark_at_the_head_makes_a_new_head() -> None:
     for frame in (0, 2, 4, 6):
         flag_reported(area, frame)
     area.lists["mark"][0, 0, 1] = 6
-    put_back(area, 16, 0)
+    put_back(area, 16, 0, True)
     assert list_of(area, 0, 0, 1) == [16, 6, 4, 2, 0]
     assert int(area.lists["mark"][0, 0, 1]) == 6
     assert list(violations(area)) == []
