@@ -1,6 +1,7 @@
 """`boundary` by hand: what Duyck's v10 comes to on a guest of x86's shape."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from replay.buddy.area import NOBODY
 from replay.buddy.checks import list_of, violations
 from replay.buddy.ops import meaning_table
-from replay.capabilities import COMPACTION
+from replay.capabilities import notes
 from replay.device import Device
 from replay.engine import Group, Options, Run
 from replay.geometry import MOVABLE, Geometry
@@ -18,7 +19,7 @@ from replay.results import Result
 from replay.start import Start
 from replay.state import NEVER
 from tests.pure.small_guests import columns
-from tracer import FrameState, Guest, Zone
+from tracer import FrameState, Guest, Op, Zone
 
 S = 1_000_000_000
 T0 = 100 * S
@@ -399,5 +400,19 @@ def test_what_is_asked_for_during_the_last_report_is_done_at_once_and_the_timer_
     assert result.summary["reports"]["passes"] == 2
 
 
+def trace_with(*ops: Op) -> Any:
+    probes = [SimpleNamespace(op=op) for op in ops]
+    return SimpleNamespace(manifest=SimpleNamespace(probes=probes), owners_only=False, zones=[])
+
+
 def test_a_trace_without_compaction_events_says_what_it_cannot_show() -> None:
-    assert "compaction" in policy_named("boundary").without[COMPACTION]
+    setting = policy_named("boundary").settle(guest(), {})
+    (said,) = notes(trace_with(Op.ZONE_LOCKED), setting)
+    assert "never reset" in said
+    assert list(notes(trace_with(Op.ZONE_LOCKED, Op.COMPACTION_ISOLATE), setting)) == []
+
+
+def test_it_needs_a_pointer_for_each_list_of_one_zone_and_a_counter_for_each_order_of_all() -> None:
+    zones = [zone(0, 2 * GIB_FRAMES, name="DMA32"), zone(2 * GIB_FRAMES, 4 * GIB_FRAMES)]
+    program = replayed([], zones).run.schedule.program
+    assert program.imposes == {"boundaries": 2 * 5, "counters": 2 * 2}
