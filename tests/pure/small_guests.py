@@ -112,7 +112,7 @@ def searched(draw: st.DrawFn, max_events: int = 80) -> Case:
     """Guests whose free lists compaction searches now and then, also where no zone is."""
     case = draw(cases(max_events))
     times = [event[0] for event in case.events]
-    times += draw(st.lists(st.integers(T0_NS + 1, case.end_ns), max_size=10))
+    times += draw(st.lists(st.integers(T0_NS + 1, min(case.end_ns, T0_NS + 9_000_000)), max_size=20))
     search = st.tuples(st.sampled_from(times), st.integers(0, 99))
     searches = draw(st.lists(search, max_size=30)) if times else []
     events = case.events + [(ts_ns, "reshuffle", pfn, 0, -1) for ts_ns, pfn in searches]
@@ -196,7 +196,9 @@ def _fitting(state: dict[int, str], zones: list[Zone], kind: str, place: int, or
 
 def oracle_guest(case: Case) -> model.Guest:
     g = case.guest
-    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones]
+    zones = [
+        model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost, z.managed > 0) for z in case.zones
+    ]
     return model.Guest(
         zones=tuple(zones), max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz,
         page_size=g.page_size, by_pageblock=rules_of(g).by_pageblock,

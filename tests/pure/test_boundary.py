@@ -1,6 +1,7 @@
 """`boundary` by hand: what Duyck's v10 comes to on a guest of x86's shape."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from replay.buddy.area import NOBODY
 from replay.buddy.checks import list_of, violations
 from replay.buddy.ops import meaning_table
-from replay.capabilities import COMPACTION
+from replay.capabilities import notes
 from replay.device import Device
 from replay.engine import Group, Options, Run
 from replay.geometry import MOVABLE, Geometry
@@ -18,7 +19,7 @@ from replay.results import Result
 from replay.start import Start
 from replay.state import NEVER
 from tests.pure.small_guests import columns
-from tracer import FrameState, Guest, Zone
+from tracer import FrameState, Guest, Op, Zone
 
 S = 1_000_000_000
 T0 = 100 * S
@@ -41,24 +42,26 @@ def zone(start: int, end: int, min_: int = 0, name: str = "Normal") -> Zone:
 
 
 ZONES = [zone(0, 4 * GIB_FRAMES)]
+TWO_ZONES = [zone(0, 2 * GIB_FRAMES, name="DMA32"), zone(2 * GIB_FRAMES, 4 * GIB_FRAMES)]
 
 
 def replayed(
     events: list[Any], zones: list[Zone] = ZONES, free: int = GIB_FRAMES, absent: range = range(0),
-    start: str = "steady", end_s: float = 60, device: Device | None = None, **params: Any,
+    start: str = "steady", end_s: float = 60, device: Device | None = None, of: Guest | None = None,
+    **params: Any,
 ) -> Result:  # fmt: skip
     """Frames [0, free) are free when it begins; events are (seconds, kind, pfn, order, migratetype)."""
-    setting = policy_named("boundary").settle(guest(), {"rounding": "none", **params})
-    geometry = Geometry.of(guest(), zones, setting.order)
+    of = of or guest()
+    setting = policy_named("boundary").settle(of, {"rounding": "none", **params})
+    geometry = Geometry.of(of, zones, setting.order)
     state = np.full(zones[-1].end_pfn, FrameState.USED, np.uint8)
     state[:free] = FrameState.BUDDY
     state[absent.start : absent.stop] = FrameState.ABSENT
     options = Options(start=start, logging=True, device=device or Device())
     begin = Start(T0, state, np.array([], np.int64))
-    group = Group(guest(), meaning_table(guest()), geometry, begin, T0 + round(end_s * S), [setting], options)
-    rows = [
-        (T0 + round(at * S), kind, pfn, order, migratetype) for at, kind, pfn, order, migratetype in events
-    ]
+    end_ns = T0 + round(end_s * S)
+    group = Group(of, meaning_table(of), geometry, begin, end_ns, [setting], options)
+    rows = [(T0 + round(at_s * S), *what) for at_s, *what in events]
     group.feed(columns(sorted(rows)))
     group.finish()
     assert list(violations(group.schedules[0].state.area)) == []
@@ -120,19 +123,10 @@ def test_reported_blocks_do_not_count() -> None:
 
 
 def test_the_timer_wheel_rounds_the_delay_up() -> None:
-    with_hz = replace(guest(), hz=100, jiffies=5000, jiffies_monotonic_ns=T0)
-    setting = policy_named("boundary").settle(with_hz, {"order": 9})
-    geometry = Geometry.of(with_hz, ZONES, 9)
-    state = np.full(4 * GIB_FRAMES, FrameState.USED, np.uint8)
-    begin = Start(T0, state, np.array([], np.int64))
-    group = Group(
-        with_hz, meaning_table(with_hz), geometry, begin, T0 + 9 * S, [setting], Options(logging=True)
-    )
-    group.feed(columns([(T0 + S + 1, "enter", BUSY + k * BLOCK, 10, 1) for k in range(32)]))
-    group.finish()
-    # Ten jiffies are 100 ms; the next whole jiffy after 1 s + 1 ns is one more.
-    submitted = Result(Run(setting, group.schedules[0], group)).reports["submit_s"]
-    assert submitted.min() == pytest.approx(1.11)
+    of = replace(guest(), hz=100, jiffies=5000, jiffies_monotonic_ns=T0)
+    result = replayed(freed(1.001, 32), of=of, rounding="wheel")
+    # Ten jiffies are 100 ms; they count from the next whole jiffy on.
+    assert result.reports["submit_s"].min() == pytest.approx(1.11)
 
 
 # -- a pass -------------------------------------------------------------------------------------------
@@ -258,10 +252,9 @@ def test_a_search_of_compaction_makes_the_walk_begin_at_the_tail_again(searched:
 
 
 def test_a_search_between_passes_or_in_another_zone_resets_nothing() -> None:
-    zones = [zone(0, 2 * GIB_FRAMES), zone(2 * GIB_FRAMES, 4 * GIB_FRAMES, name="Movable")]
     elsewhere = [(IN_FLIGHT[2], "reshuffle", 3 * GIB_FRAMES, 0, -1)]
     idle = [(0.5, "reshuffle", 0, 0, -1), (30, "reshuffle", 0, 0, -1)]
-    result = replayed([*freed(1, 4), *elsewhere, *idle], zones, high_water=4, capacity=1)
+    result = replayed([*freed(1, 4), *elsewhere, *idle], TWO_ZONES, high_water=4, capacity=1)
     assert work(result)["boundary_resets"] == 0
 
 
@@ -357,9 +350,8 @@ def test_a_device_that_registers_during_the_old_ones_pass_waits_for_its_end() ->
 
 
 def test_zones_are_gone_over_in_turn_until_none_asks() -> None:
-    zones = [zone(0, 2 * GIB_FRAMES, name="DMA32"), zone(2 * GIB_FRAMES, 4 * GIB_FRAMES)]
     late = [(1.1 + 5.5 * CALL_S, *event[1:]) for event in freed(1, 32, first=BUSY + 64 * BLOCK)]
-    result = replayed([*freed(1, 64), *freed(1, 64, first=2 * GIB_FRAMES), *late], zones, end_s=1.5)
+    result = replayed([*freed(1, 64), *freed(1, 64, first=2 * GIB_FRAMES), *late], TWO_ZONES, end_s=1.5)
     # Four calls for the first zone, four for the second; meanwhile the first one asks again.
     assert result.reports["zone"].to_list() == [0] * 64 + [1] * 64 + [0] * 32
     assert result.summary["reports"]["passes"] == 1
@@ -367,11 +359,10 @@ def test_zones_are_gone_over_in_turn_until_none_asks() -> None:
 
 
 def test_one_zones_boundaries_are_no_other_zones() -> None:
-    zones = [zone(0, 2 * GIB_FRAMES, name="DMA32"), zone(2 * GIB_FRAMES, 4 * GIB_FRAMES)]
     new = 3 * GIB_FRAMES
     arrival = [(IN_FLIGHT[1], "enter", new, 10, MOVABLE)]  # to the second zone, while the first is reported
     result = replayed(
-        [*freed(1, 3), *arrival], zones, absent=range(new, new + BLOCK), high_water=3, capacity=1,
+        [*freed(1, 3), *arrival], TWO_ZONES, absent=range(new, new + BLOCK), high_water=3, capacity=1,
         free=0, end_s=IN_FLIGHT[2],
     )  # fmt: skip
     assert work(result)["tail_redirects"] == 1  # block 1, on its way back
@@ -399,5 +390,18 @@ def test_what_is_asked_for_during_the_last_report_is_done_at_once_and_the_timer_
     assert result.summary["reports"]["passes"] == 2
 
 
+def trace_with(*ops: Op) -> Any:
+    probes = [SimpleNamespace(op=op) for op in ops]
+    return SimpleNamespace(manifest=SimpleNamespace(probes=probes), owners_only=False, zones=[])
+
+
 def test_a_trace_without_compaction_events_says_what_it_cannot_show() -> None:
-    assert "compaction" in policy_named("boundary").without[COMPACTION]
+    setting = policy_named("boundary").settle(guest(), {})
+    (said,) = notes(trace_with(Op.ZONE_LOCKED), setting)
+    assert "never reset" in said
+    assert list(notes(trace_with(Op.ZONE_LOCKED, Op.COMPACTION_ISOLATE), setting)) == []
+
+
+def test_it_needs_a_pointer_for_each_list_of_one_zone_and_a_counter_for_each_order_of_all() -> None:
+    program = replayed([], TWO_ZONES).run.schedule.program
+    assert program.imposes == {"boundaries": 2 * 5, "counters": 2 * 2}

@@ -1,5 +1,6 @@
 """Hand-computed scenarios of the oracle's ``boundary`` policy (Duyck v10)."""
 
+from dataclasses import replace
 from typing import Any
 
 from tests.oracle.model import Event, Outcome, Replay
@@ -192,6 +193,7 @@ def test_a_merged_block_is_not_flagged_and_reported_again_at_the_larger_order() 
 
 def test_registration_requests_every_populated_zone() -> None:
     guest = guest_of((0, 40), (40, 80))
+    guest = replace(guest, zones=(guest.zones[0], replace(guest.zones[1], populated=False)))
     state = dict.fromkeys(range(16), "free")
     outcome = boundary(guest, [], start="cold", state=state)
     assert rows(outcome) == [(101, 1, 0, 3), (101, 1, 8, 3)][::-1]
