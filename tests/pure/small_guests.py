@@ -13,6 +13,7 @@ from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.start import LISTED, Start
+from replay.state import NEVER
 from tests.oracle import model
 from tracer import FrameState, Guest, Op, Zone
 
@@ -67,7 +68,8 @@ def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
     middle = draw(st.integers(10, 60))
     low = draw(st.sampled_from([0, 0, 4, 12]))
     first, hole = draw(st.integers(0, 9)), draw(st.integers(0, 5))
-    zones = [zone("A", first, middle, low), zone("B", middle + hole, 100, low)]
+    above = draw(st.sampled_from(["B", "B", "Movable"]))
+    zones = [zone("A", first, middle, low), zone(above, middle + hole, 100, low)]
     hz = draw(st.sampled_from([None, 100, 250, 1000]))
     jiffies = draw(st.sampled_from([None, (4_000_000, T0_NS - 777_777)])) if hz else None
     state = _frames(draw, zones, [1, 2, 8, 16, 32])
@@ -228,6 +230,15 @@ class How:
     backing: str
     params: dict[str, Any]
     call_ns: int = 600_000
+    fail_every: int = 0
+    switches: tuple[int, ...] = ()  # when the device unregisters, registers, and so on: ns since the start
+
+    @property
+    def device(self) -> Device:
+        """The same, as the engine is told."""
+        ends = [0, *self.switches, *([NEVER] if len(self.switches) % 2 == 0 else [])]
+        spans = tuple(zip(ends[::2], ends[1::2], strict=True))
+        return Device(call_ns=self.call_ns, fail_every=self.fail_every, registered_ns=spans)
 
 
 BIN_NS = 300_000
@@ -244,7 +255,7 @@ def bins_of(case: Case) -> list[int]:
 def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
     setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
-    options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
+    options = Options(start=how.start, backing=how.backing, device=how.device, logging=True)
     start = start_of(case, reported_heads)
     bins_ns = np.array(bins_of(case), np.int64)
     group = Group(
@@ -264,9 +275,10 @@ def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> G
 
 def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome:
     g = case.guest
+    durations = {knob.name for knob in policy_named(how.policy).parameters if knob.kind == "duration"}
     params = {
         "order": how.order,
-        **{{"delay": "delay_ns"}.get(k, k): v for k, v in how.params.items()},
+        **{f"{k}_ns" if k in durations else k: v for k, v in how.params.items()},
     }
     if how.params.get("rounding") == "wheel" and g.jiffies is not None:
         params |= {"jiffies0": g.jiffies, "mono0_ns": g.jiffies_monotonic_ns}
@@ -274,4 +286,5 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
         corrections=case.corrections, listed=case.listed, bins_ns=bins_of(case),
+        fail_every=how.fail_every, switches=[T0_NS + at_ns for at_ns in how.switches],
     )  # fmt: skip
