@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.costs import Costs
 from replay.device import Device
 from replay.engine import Options, Run, run_all
 from replay.limits import limits
@@ -54,8 +55,11 @@ def replay(
     policies: Sequence[str | Setting] = (),
     options: Options | None = None,
     tell: Callable[[int], None] = lambda _rows: None,
+    costs: Costs | None = None,
 ) -> Replay:
     """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); all of them when none is named.
+
+    `costs`: what a unit of work costs, for `cost_s`.
 
     Raises:
         Fault: for a trace that cannot be replayed, or a policy or parameter that does not exist.
@@ -68,7 +72,8 @@ def replay(
     runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
-    results = [Result(run, ceilings[run.setting.order]) for run in runs[: len(asked)]]
+    prices = costs or Costs()
+    results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]
     return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start)
 
 
@@ -79,13 +84,14 @@ def run(
     start: str = "steady",
     backing: str = "4k",
     device: Device | None = None,
+    costs: Costs | None = None,
     fragmentation: bool = False,
     **params: Any,  # noqa: ANN401 - the policy's own parameters
 ) -> Result:
     """Replay a trace under one policy and keep its report log.
 
-    `fragmentation`: see `Options`. `params`: as in `pagetide policies`; durations as text
-    (`delay="100ms"`) or in ns.
+    `costs`: as `replay`. `fragmentation`: see `Options`. `params`: as in `pagetide policies`;
+    durations as text (`delay="100ms"`) or in ns.
 
     Raises:
         Fault: as `replay`.
@@ -99,7 +105,7 @@ def run(
     }
     setting = chosen.settle(opened.manifest.guest, given)
     options = Options(start, backing, device=device or Device(), logging=True, fragmentation=fragmentation)
-    return replay(opened, [setting], options).results[0]
+    return replay(opened, [setting], options, costs=costs).results[0]
 
 
 def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:

@@ -70,6 +70,7 @@ def _report(s: State, unit: Int, booked_ns: Int, now_ns: Int) -> None:
     if s.shape[INHIBITED]:
         m.acknowledged_only += size
     else:
+        m.discards += 1
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)
         m.redundant += size - new
         meters.sample(s, unit, new, booked_ns)

@@ -18,6 +18,7 @@ from replay.capabilities import CPU, notes
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
+from replay.parameters import Parameter
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
 from replay.schedule import Schedule
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.buddy.reduced import Reduced
+
+INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
 
 MAX_BINS = 2000
 MIN_BIN_NS = 100_000_000

@@ -71,6 +71,7 @@ def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
         return False
     list_type = block.migratetype
     unlink(s.area, unit)
+    s.meters[0].isolations += 1
     s.zones[zone].held += size
     device = s.device[0]
     device.first -= 1

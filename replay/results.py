@@ -4,7 +4,7 @@
 Nothing is NaN: where there is nothing to say, a field is None.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from replay.buddy import memory
 from replay.composition import Composition
+from replay.costs import Costs, Counts, cost_s
 from replay.engine import Run
 from replay.exact import SECOND_NS, bucket_bounds_ns, byte_seconds
 from replay.state import (
@@ -58,10 +59,12 @@ class Result:
     Attributes:
         run: what the engine left behind.
         oracle_byte_seconds: what the ceiling reclaimed at the same order, None when it was not run.
+        costs: what a unit of work costs.
     """
 
     run: Run
     oracle_byte_seconds: float | None = None
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def policy(self) -> str:
@@ -107,7 +110,11 @@ class Result:
             },
             "reclaimed": self._reclaimed(),
             "unreclaimed": self._unreclaimed(),
-            "refaults": {"frames": int(m["refaults"]), "bytes": int(m["refaults"]) * page},
+            "refaults": {
+                "faults": int(m["faults"]),
+                "frames": int(m["refaults"]),
+                "bytes": int(m["refaults"]) * page,
+            },
             "free": self._free(),
             "footprint_gib_min": (self._managed - self.reclaimed_byte_seconds) / GIB_MINUTE,
             "baseline_gib_min": self._managed / GIB_MINUTE,
@@ -120,7 +127,7 @@ class Result:
             "work": self._work(),
             "imposes": self.imposes,
             "notes": list(self.run.notes),
-            "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
+            "cost_s": cost_s(self.costs, self._counts()),
         }
 
     @cached_property
@@ -254,6 +261,23 @@ class Result:
     @property
     def _seconds(self) -> float:
         return (self.run.group.end_ns - self.run.group.start.now_ns) / SECOND_NS
+
+    def _counts(self) -> Counts:
+        """What is priced."""
+        m, page, geometry = self._meters, self._page, self.run.group.geometry
+        huge_order, backing = geometry.host_order, self.run.group.options.backing
+        # Of units of whole huge pages, thp discards and brings back whole ones too.
+        huge = backing == "2m" or (backing == "thp" and geometry.order >= huge_order)
+        return Counts(
+            wait_ns=int(self.run.schedule.state.device["service_ns"][0]),
+            discards=int(m["discards"]),
+            discarded_bytes=int(m["frames"] - m["redundant"] - m["acknowledged_only"]) * page,
+            faults=int(m["faults"]),
+            refaulted_bytes=int(m["refaults"]) * page,
+            huge=huge,
+            moves=int(m["isolations"]),
+            work={name: int(m[name]) for name in WORK},
+        )
 
     def _latency(self) -> dict[str, Any]:
         """Quantiles over reported bytes only, exact to 1/1024; max and mean are exact."""

@@ -109,6 +109,18 @@ def true_state(case: Case, until_ns: int) -> dict[int, str]:
 
 
 @st.composite
+def searched(draw: st.DrawFn, max_events: int = 80) -> Case:
+    """Guests whose free lists compaction searches now and then, also where no zone is."""
+    case = draw(cases(max_events))
+    times = [event[0] for event in case.events]
+    times += draw(st.lists(st.integers(T0_NS + 1, case.end_ns), max_size=10))
+    search = st.tuples(st.sampled_from(times), st.integers(0, 99))
+    searches = draw(st.lists(search, max_size=30)) if times else []
+    events = case.events + [(ts_ns, "reshuffle", pfn, 0, -1) for ts_ns, pfn in searches]
+    return replace(case, events=sorted(events, key=lambda event: event[0]))
+
+
+@st.composite
 def listed(draw: st.DrawFn) -> Case:
     """Guests whose free lists were read at the start: some of their blocks, and some that are gone."""
     case = draw(cases())
@@ -211,7 +223,8 @@ def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
 def columns(events: list[model.Event]) -> dict[str, Any]:
     """Events as the trace's columns: an entry of known type is a drain, of unknown type a page_free."""
     entry = {True: Op.PCPU_DRAIN, False: Op.PAGE_FREE}
-    ops = [Op.ZONE_LOCKED if kind == "exit" else entry[mt >= 0] for _, kind, _, _, mt in events]
+    other = {"exit": Op.ZONE_LOCKED, "reshuffle": Op.COMPACTION_ISOLATE}
+    ops = [other.get(kind) or entry[mt >= 0] for _, kind, _, _, mt in events]
     return {
         "ts_ns": np.array([e[0] for e in events], np.int64),
         "op": np.array(ops, np.uint8),

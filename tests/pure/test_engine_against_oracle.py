@@ -34,6 +34,7 @@ from tests.pure.small_guests import (
     listed,
     run_engine,
     run_oracle,
+    searched,
 )
 
 EXAMPLES = 20_000 if os.environ.get("PAGETIDE_SOAK") else 250
@@ -164,6 +165,14 @@ def hows() -> st.SearchStrategy[How]:
             "putback": st.sampled_from(["tail", "head"]),
         }
     )
+    boundary = st.fixed_dictionaries(
+        {
+            "high_water": st.integers(1, 4),
+            "delay": st.sampled_from([0, 300_000, 1_000_000, 7_000_000]),
+            "capacity": st.integers(1, 4),
+            "rounding": st.sampled_from(["none", "wheel"]),
+        }
+    )
     order, start = st.integers(0, 5), st.sampled_from(["steady", "cold", "recorded"])
     backing, call_ns = (
         st.sampled_from(["4k", "2m", "thp"]),
@@ -186,6 +195,7 @@ def hows() -> st.SearchStrategy[How]:
     plain = order, start, backing
     return st.one_of(
         st.builds(How, st.just("upstream"), *plain, upstream, call_ns, *trouble),
+        st.builds(How, st.just("boundary"), *plain, boundary, call_ns, *trouble),
         st.builds(How, st.just("balloon-hinting"), *plain, hinting, call_ns, *trouble),
         st.builds(How, st.just("clairvoyant"), *plain, horizon, call_ns, *trouble),
         st.builds(How, st.sampled_from(["oracle", "never"]), *plain, st.just({}), call_ns, *trouble),
@@ -222,6 +232,14 @@ def test_every_number_is_the_same_when_snapshots_heal_what_was_lost_or_never_kno
 @thorough
 @given(listed(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
 def test_every_number_is_the_same_when_the_lists_were_read_at_the_start(
+    case: Case, how: How, batch: int, random: Any
+) -> None:
+    check(case, how, batch, random)
+
+
+@thorough
+@given(searched(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_every_number_is_the_same_when_compaction_searches_the_lists(
     case: Case, how: How, batch: int, random: Any
 ) -> None:
     check(case, how, batch, random)
