@@ -124,7 +124,7 @@ def simulate(
     ``observer`` sees the replay after the start, every event and every completed report.
     ``corrections`` are snapshots in between; ``listed``, as (pfn, order, migratetype), the free lists
     that were read at the start, each from head to tail. ``bins_ns``: instants at which the outcome
-    tells what managed memory was made of. ``cpus``: of each event. Every ``fail_every``-th call to the
+    tells what managed memory was made of. ``cpus``: of each event. Every ``fail_every``-th report to the
     device fails; at the ``switches`` it unregisters, registers, and so on.
     """
     setup = Setup(

@@ -17,7 +17,7 @@ class Isolated:
 
     ``since`` is the clock of each of its units at isolation (None: unknown), ``intact`` the units
     that have stayed wholly free from then on, ``exited`` the frames that have left the buddy from
-    then on.  A collided block is no longer held, but the device still has it.
+    then on.  A collided block is no longer held, but the device still has it until it is ``done``.
     """
 
     zone: int
@@ -28,6 +28,7 @@ class Isolated:
     intact: set[int]
     exited: set[int] = field(default_factory=set)
     collided: bool = False
+    done: bool = False
 
 
 class World:
@@ -62,6 +63,7 @@ class World:
         self.passes = 0
         self.calls = 0
         self.failed_calls = 0
+        self.lists_told = 0  # reports, of one call or several
         self.blocks = 0
         self.bytes = 0
         self.redundant_bytes = 0
@@ -98,8 +100,8 @@ class World:
         return sum(1 << b.order for b in self.batch if b.zone == zone and not b.collided)
 
     def in_flight(self, unit: int) -> bool:
-        """Whether a report under way covers this wholly-free period of the unit."""
-        return any(unit in block.intact for block in self.batch)
+        """Whether the policy or the device has the unit, in this wholly-free period of it."""
+        return any(unit in block.intact for block in self.batch if not (block.done and block.collided))
 
     def zone_free(self, zone: int, t: int) -> int:
         """NR_FREE_PAGES as the replay knows it: one count per completed millisecond.

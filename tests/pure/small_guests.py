@@ -68,7 +68,8 @@ def cases(draw: st.DrawFn, max_events: int = 80) -> Case:
     middle = draw(st.integers(10, 60))
     low = draw(st.sampled_from([0, 0, 4, 12]))
     first, hole = draw(st.integers(0, 9)), draw(st.integers(0, 5))
-    zones = [zone("A", first, middle, low), zone("B", middle + hole, 100, low)]
+    above = draw(st.sampled_from(["B", "B", "Movable"]))
+    zones = [zone("A", first, middle, low), zone(above, middle + hole, 100, low)]
     hz = draw(st.sampled_from([None, 100, 250, 1000]))
     jiffies = draw(st.sampled_from([None, (4_000_000, T0_NS - 777_777)])) if hz else None
     state = _frames(draw, zones, [1, 2, 8, 16, 32])
@@ -289,9 +290,10 @@ def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> G
 
 def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome:
     g = case.guest
+    durations = {knob.name for knob in policy_named(how.policy).parameters if knob.kind == "duration"}
     params = {
         "order": how.order,
-        **{{"delay": "delay_ns"}.get(k, k): v for k, v in how.params.items()},
+        **{f"{k}_ns" if k in durations else k: v for k, v in how.params.items()},
     }
     if how.params.get("rounding") == "wheel" and g.jiffies is not None:
         params |= {"jiffies0": g.jiffies, "mono0_ns": g.jiffies_monotonic_ns}

@@ -13,6 +13,7 @@ from replay.composition import SAMPLED, Composition
 from replay.engine import Group, Run
 from replay.exact import SECOND_NS, bucket_of
 from replay.invariants import violations
+from replay.results import Result
 from replay.schedule import Schedule
 from replay.state import (
     BY_LATENCY,
@@ -68,6 +69,10 @@ def buckets(row: Any) -> dict[int, int]:
     return {int(k): int(row[k]) for k in np.flatnonzero(row)}
 
 
+def run_of(group: Group) -> Run:
+    return Run(None, group.schedules[0], group)  # type: ignore[arg-type] # no setting is needed
+
+
 def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
     schedule = group.schedules[0]
     s, m, t = schedule.state, schedule.state.meters[0], group.occupancy.totals[0]
@@ -96,7 +101,7 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "reclaimed end": (s.levels["frames"][RECLAIMED] * PAGE_SIZE, want.reclaimed_end_bytes),
         "reclaimed": (frame_ns(s.integrals, RECLAIMED) * PAGE_SIZE, want.reclaimed_byte_ns),
         "start": (m["start"] * PAGE_SIZE, want.start_bytes),
-        "peak": (s.levels["peak"][RECLAIMED] * PAGE_SIZE, want.peak_bytes),
+        "peak": (Result(run_of(group))._peak_frames * PAGE_SIZE, want.peak_bytes),
         "refaults": (m["refaults"], want.refault_frames),
         "held": (frame_ns(s.integrals, HELD_FRAMES), want.held_frame_ns),
         "latency": (
@@ -137,7 +142,7 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
 
 def assert_same_composition(group: Group, want: model.Outcome) -> None:
     """What managed memory is made of, at each bin and over time, in frames; used memory as a whole."""
-    run = Run(None, group.schedules[0], group)  # type: ignore[arg-type] # no setting is needed
+    run = run_of(group)
     composition = Composition.of(run)
     series, over_time = dict(composition.series), dict(composition.frame_ns)
     assert [series.pop(part) for part in SAMPLED] == [over_time.pop(part) for part in SAMPLED] == [None, None]
@@ -176,17 +181,31 @@ def hows() -> st.SearchStrategy[How]:
     fail_every = st.sampled_from([0, 0, 1, 2, 3])
     switches = st.lists(st.integers(1, 40_000_000), max_size=4, unique=True).map(sorted).map(tuple)
     trouble = fail_every, st.one_of(st.just(()), switches)
+    hinting = st.fixed_dictionaries(
+        {
+            "first": st.sampled_from([0, 300_000, 2_000_000]),
+            "every": st.sampled_from([0, 1_000_000, 7_000_000]),
+            "capacity": st.integers(1, 4),
+            "hold": st.sampled_from([0, 0, 400_000, 5_000_000]),
+        }
+    )
+    horizon = st.fixed_dictionaries(
+        {"horizon": st.sampled_from([0, 1000, 200_000, 1_000_000, 3_000_000, 40_000_000])}
+    )
+    plain = order, start, backing
     return st.one_of(
-        st.builds(How, st.just("upstream"), order, start, backing, upstream, call_ns, *trouble),
-        st.builds(How, st.just("boundary"), order, start, backing, boundary, call_ns, *trouble),
-        st.builds(How, st.sampled_from(["oracle", "never"]), order, start, backing, st.just({})),
+        st.builds(How, st.just("upstream"), *plain, upstream, call_ns, *trouble),
+        st.builds(How, st.just("boundary"), *plain, boundary, call_ns, *trouble),
+        st.builds(How, st.just("balloon-hinting"), *plain, hinting, call_ns, *trouble),
+        st.builds(How, st.just("clairvoyant"), *plain, horizon, call_ns, *trouble),
+        st.builds(How, st.sampled_from(["oracle", "never"]), *plain, st.just({}), call_ns, *trouble),
     )
 
 
 def check(case: Case, how: How, batch: int, random: Any) -> None:
     if how.order > case.guest.max_order:
         return
-    if how.policy == "oracle" and how.backing == "2m" and how.order < 3:
+    if how.backing in {"oracle": ["2m"], "clairvoyant": ["2m", "thp"]}.get(how.policy, []) and how.order < 3:
         return  # the oracle has no answer for units smaller than a host page
     heads = [frame for frame in case.state if random.random() < 0.5]
     want = run_oracle(case, how, heads)

@@ -114,11 +114,11 @@ def test_a_failed_report_discards_nothing_and_all_come_back_at_once() -> None:
     guest = guest_of((0, 16))
     params = {"hold_ns": 5 * MS}
     outcome = hinting(guest, [], state=state_of(guest, (0, 16)), fail_every=2, params=params)
-    # calls 1 and 2, then 3 and 4: one of each run fails, and with it the run
-    assert (outcome.calls, outcome.failed_calls, outcome.blocks) == (4, 2, 0)
-    assert outcome.held_frame_ns == 2 * 16 * 2 * MS
+    # calls 1 and 2 are a report, 3 and 4 the next, which fails and does not hold
+    assert (outcome.calls, outcome.failed_calls, outcome.blocks) == (4, 2, 2)
+    assert outcome.held_frame_ns == 16 * (2 + 5 + 2) * MS
     assert outcome.lists_end == {(0, 3, 0): [0, 8]}
-    fine = hinting(guest, [], state=state_of(guest, (0, 16)), fail_every=5, params=params)
+    fine = hinting(guest, [], state=state_of(guest, (0, 16)), fail_every=3, params=params)
     assert (fine.blocks, fine.failed_calls) == (4, 0)
 
 

@@ -75,7 +75,7 @@ def check(outcome: Outcome, policy: str, params: dict[str, Any], backing: str, f
     assert outcome.reclaimed_end_bytes == outcome.start_bytes + new - outcome.refault_frames * PAGE
     assert outcome.blocks == len(outcome.reports)
     assert outcome.bytes == new + outcome.redundant_bytes + outcome.acknowledged_only_bytes
-    if policy != "clairvoyant":
+    if policy not in ("clairvoyant", "balloon-hinting"):  # of one call a report
         assert outcome.failed_calls == (outcome.calls // fail_every if fail_every else 0)
     sampled = sum(sample[1] for sample in outcome.latency)
     unknown = sum(missed[1] for missed in outcome.missed if missed[0] is None)

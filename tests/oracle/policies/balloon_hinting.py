@@ -95,6 +95,8 @@ class BalloonHintingReplay(Reporting):
 
     def _hold(self) -> None:
         """The pages stay away for some time after the host has got them."""
+        for block in self.batch:
+            block.done = True
         until = self.now + self.hold_ns
         if until > self.setup.end_ns:
             raise ReplayOver

@@ -26,6 +26,7 @@ class ClairvoyantReplay(Replay):
         if setup.backing != "4k" and (1 << self.reporting_order) < self.host.host_page:
             raise NotImplementedError("clairvoyant with backing 2m or thp needs units of >= 2 MiB")
         self.free_from: dict[int, int] = {}  # units whose horizon has not ended, oldest first
+        self.back_dated = False
 
     # -- what waits for its horizon -----------------------------------------------------------
 
@@ -57,9 +58,8 @@ class ClairvoyantReplay(Replay):
         return min(self.free_from.values()) + self.horizon_ns if self.free_from else None
 
     def act(self) -> None:
-        """The units whose horizon ends now, ascending."""
-        ended = [unit for unit, start in self.free_from.items() if start + self.horizon_ns == self.now]
-        for unit in sorted(ended):
+        """The units whose horizon ends now, in the order in which they became free."""
+        for unit in [unit for unit, start in self.free_from.items() if start + self.horizon_ns == self.now]:
             self._book(unit, self.free_from.pop(unit))
 
     # -- booking ------------------------------------------------------------------------------
@@ -75,15 +75,17 @@ class ClairvoyantReplay(Replay):
         self.bytes += self.size(order)
         new_bytes = len(new) * self.guest.page_size
         self.redundant_bytes += self.size(order) - new_bytes
-        self.reports.append((self.now, self.now, self.calls, 0, unit, order, new_bytes))
-        # Reported when it was freed, so without any wait; unless nobody knows when that was.
-        self.note_latency({unit: None if self.since[unit] is None else self.now}, new)
+        self.reports.append((start, start, self.calls, 0, unit, order, new_bytes))
+        # Reported when it was freed, so without any wait, if there was a device.
+        clock = self.since[unit]
+        self.note_latency({unit: None if clock is None else clock + self.now - start}, new)
         self.told.add(unit)
         self._back_date(start, len(new))
 
     def _back_date(self, start: int, frames: int) -> None:
         """The frames were reclaimed since ``start``; until now they have counted as waiting."""
         elapsed = self.now - start
+        self.back_dated |= elapsed > 0
         self.reclaimed_byte_ns += frames * self.guest.page_size * elapsed
         if not self.setup.bins_ns:
             return
@@ -95,6 +97,7 @@ class ClairvoyantReplay(Replay):
 
     def _outcome(self) -> Outcome:
         """The peak is that of the told timeline and of the end, as what happened between is revised."""
-        told = [parts["reclaimed"] for parts in self.compositions]
-        self.peak_bytes = max([*told, len(self.host.reclaimed)]) * self.guest.page_size
+        if self.back_dated:
+            told = [parts["reclaimed"] for parts in self.compositions]
+            self.peak_bytes = max([*told, len(self.host.reclaimed)]) * self.guest.page_size
         return super()._outcome()
