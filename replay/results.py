@@ -4,7 +4,7 @@
 Nothing is NaN: where there is nothing to say, a field is None.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,12 @@ class Result:
     Attributes:
         run: what the engine left behind.
         oracle_byte_seconds: what the ceiling reclaimed at the same order, None when it was not run.
+        notes: what this result does not show because the trace does not tell it, a line each.
     """
 
     run: Run
     oracle_byte_seconds: float | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def policy(self) -> str:
@@ -113,6 +115,7 @@ class Result:
             "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
             "work": self._work(),
             "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
+            "notes": self.notes,
         }
 
     @cached_property

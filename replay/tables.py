@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from replay.capabilities import in_words
 from replay.composition import SAMPLED
 from replay.parameters import Parameter, word_of
 from replay.policies.protocol import Policy
@@ -78,6 +80,8 @@ def replay_table(done: "Replay", options: "Options") -> None:
     _why_table(console, labels, done)
     for label, result in zip(labels, done.results, strict=True):
         console.print(f"  {label}: {result.run.setting.text}", style="dim")
+        for line in result.notes:
+            console.print(f"    {line}", markup=False)
     for line in _trust(done.fidelity):
         console.print(line)
 
@@ -162,12 +166,14 @@ def policy_table(policies: list[Policy]) -> None:
     """Each policy with its parameters, needs and source."""
     console = new_console()
     for policy in policies:
-        console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
+        console.print(f"[bold]{policy.name}[/bold]: {escape(plain(policy.summary))}")
         for parameter in policy.parameters:
             console.print(f"  {parameter.name}={_default(parameter)}  {parameter.meaning}", markup=False)
-        console.print(f"  needs of the trace: {', '.join(sorted(policy.requires)) or 'nothing'}")
-        console.print(f"  needs of a kernel: {policy.needs_of_kernel}")
-        console.print(f"  source: {policy.source}", style="dim")
+        console.print(f"  needs of the trace: {in_words(policy.requires) or 'nothing'}", markup=False)
+        for lacking, shows in sorted(policy.without.items()):
+            console.print(f"  without {in_words([lacking])}: {shows}", markup=False)
+        console.print(f"  needs of a kernel: {plain(policy.needs_of_kernel)}", markup=False)
+        console.print(f"  source: {plain(policy.source)}", style="dim", markup=False)
 
 
 def _default(parameter: Parameter) -> str:
