@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 
 from replay.parameters import Value, pairs
-from replay.policies.installed import installed
+from replay.policies.installed import from_entry_points
 from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
@@ -17,7 +17,7 @@ CEILING = "oracle"  # what `share_of_oracle` is a share of
 @cache
 def _found() -> tuple[dict[str, Policy], dict[str, Fault]]:
     built_in = [import_module(f"replay.policies.{name}").POLICY for name in _BUILT_IN]
-    others, faults = installed({policy.name for policy in built_in})
+    others, faults = from_entry_points({policy.name for policy in built_in})
     return {policy.name: policy for policy in [*built_in, *others]}, faults
 
 

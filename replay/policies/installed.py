@@ -11,7 +11,7 @@ from tracer import Fault
 ENTRY_POINTS = "pagetide.policies"
 
 
-def installed(taken: Collection[str]) -> tuple[list[Policy], dict[str, Fault]]:
+def from_entry_points(taken: Collection[str]) -> tuple[list[Policy], dict[str, Fault]]:
     """The policies that can be used, and by entry point why the others cannot. `taken`: names in use."""
     found: dict[str, Policy] = {}
     unusable: dict[str, Fault] = {}
