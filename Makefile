@@ -34,7 +34,7 @@ format: setup ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
 
 bench: setup ## measure speed and cost, each figure beside its peer in the same run
-	@$(BIN)/python -m benchmarks && echo && $(BIN)/python -m benchmarks.buddy && echo && $(BIN)/python -m benchmarks.recording
+	@$(BIN)/python -m benchmarks && echo && $(BIN)/python -m benchmarks.buddy && echo && $(BIN)/python -m benchmarks.recording && echo && $(BIN)/python -m benchmarks.host_costs
 
 soak: setup ## long fuzzing and many kills: what CI does only a few of
 	@PAGETIDE_SOAK=1 $(BIN)/python -m pytest

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replay.capabilities import notes, unfit
+from replay.capabilities import unfit
+from replay.costs import Costs
 from replay.device import Device
 from replay.engine import Options, Run, run_all
 from replay.limits import limits
@@ -57,9 +58,12 @@ def replay(
     policies: Sequence[str | Setting] = (),
     options: Options | None = None,
     tell: Callable[[int], None] = lambda _rows: None,
+    costs: Costs | None = None,
 ) -> Replay:
     """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); when none is named, under all that
     it tells enough for.
+
+    `costs`: what a unit of work costs, for `cost_s`.
 
     Raises:
         Fault: for a trace that cannot be replayed, or not under a policy that was named; for a policy or
@@ -75,10 +79,8 @@ def replay(
     runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
-    results = [
-        Result(run, ceilings[run.setting.order], list(notes(opened, run.setting)))
-        for run in runs[: len(asked)]
-    ]
+    prices = costs or Costs()
+    results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]
     return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start, left_out)
 
 
@@ -101,13 +103,14 @@ def run(
     start: str = "steady",
     backing: str = "4k",
     device: Device | None = None,
+    costs: Costs | None = None,
     fragmentation: bool = False,
     **params: Any,  # noqa: ANN401 - the policy's own parameters
 ) -> Result:
     """Replay a trace under one policy and keep its report log.
 
-    `fragmentation`: see `Options`. `params`: as in `pagetide policies`; durations as text
-    (`delay="100ms"`) or in ns.
+    `costs`: as `replay`. `fragmentation`: see `Options`. `params`: as in `pagetide policies`;
+    durations as text (`delay="100ms"`) or in ns.
 
     Raises:
         Fault: as `replay`.
@@ -121,7 +124,7 @@ def run(
     }
     setting = chosen.settle(opened.manifest.guest, given)
     options = Options(start, backing, device=device or Device(), logging=True, fragmentation=fragmentation)
-    return replay(opened, [setting], options).results[0]
+    return replay(opened, [setting], options, costs=costs).results[0]
 
 
 def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:

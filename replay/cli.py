@@ -77,6 +77,20 @@ def replay(
         ),
     ] = "steady",
     backing: Annotated[str, typer.Option(help="How the host backs memory: 4k, 2m or thp.")] = "4k",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="The reporting device: call=600us, gib=0s, fail-every=0, registered=0s- (docs/policies.md).",
+        ),
+    ] = "",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="The host: inhibit=off, discard=dontneed|free, pressure=0..1, refault=3us (docs/costs.md).",
+        ),
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="DIR", help="Write results as JSON and Parquet."),
@@ -91,16 +105,28 @@ def replay(
 ) -> None:
     """Replay a trace under reporting policies and measure latency and reclaimed memory."""
     from replay.api import replay as replay_all
-    from replay.engine import Options
-    from replay.tables import replay_table
+    from replay.comparison_table import comparison_table
+    from replay.costs import Costs
+    from replay.device import Device
+    from replay.engine import INHIBIT, Options
+    from replay.parameters import values
 
     opened = open_trace(trace)
     if out is not None:
         _check_folder(out, force=force)
     kept = out is not None
-    options = Options(start=start, backing=backing, logging=kept, fragmentation=kept or check)
+    of_host = values(host, (*Costs.parameters, INHIBIT), "--host")
+    options = Options(
+        start=start,
+        backing=backing,
+        inhibit=bool(of_host.pop(INHIBIT.name, False)),
+        device=Device.parse(device),
+        logging=kept,
+        fragmentation=kept or check,
+    )
+    costs = Costs.of(of_host)
     with _progress(opened.rows) as tell:
-        done = replay_all(opened, policy or [], options, tell)
+        done = replay_all(opened, policy or [], options, tell, costs)
     if check:
         _check(done)
     answer = _answer(done, options)
@@ -109,7 +135,7 @@ def replay(
     if as_json:
         emit(answer)
     else:
-        replay_table(done, options)
+        comparison_table(done, options)
         if out is not None:
             print(f"wrote {out}")
     _finish(opened, allow_loss=allow_loss)

@@ -222,7 +222,7 @@ def _compare_frames(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Frames whose model state and snapshot differ; an event inside a read leaves a frame out, and
     so does a frame of which nothing is known. Frames that the model has right only since this very
-    snapshot told of them count as wrong.
+    snapshot told of them count as wrong; not those freed before the first snapshot, which has them too.
     """
     model, start, end = models.judged, models.start, models.end
     known = ((model.seen & AMBIGUOUS) == 0) & (model.state != FrameState.UNKNOWN)
@@ -230,7 +230,7 @@ def _compare_frames(
     model_free, kernel_free = model.free, end.state == FrameState.BUDDY
     start_free = (start.state == FrameState.BUDDY) | (start.state == FrameState.LIMBO)
     changed = ((model.seen & CHANGED) != 0) | (start_free != kernel_free)
-    model_free[told_by_end] = False
+    model_free[told_by_end[(model.seen[told_by_end] & CHANGED) != 0]] = False
     differs = known & (model_free != kernel_free)
     limbo = differs & model_free & (end.state == FrameState.LIMBO)
     wrong = differs & ~limbo

@@ -17,7 +17,7 @@ from replay.buddy.lists import slots_of
 from replay.jit import Int, compiled
 from replay.parameters import Parameter, values
 from replay.state import DEVICE, NEVER, PAGE_SIZE, STATE, State
-from tracer import Fault, duration_ns
+from tracer import Fault, duration_ns, write_duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,9 +92,16 @@ class Device:
         if any(a > b for a, b in pairwise(instants)):
             raise Fault(
                 "a device cannot register while another one is registered",
-                f"the spans {self.registered_ns} (ns) overlap (page_reporting_register: EBUSY)",
+                f"registered={self._spans} overlap (page_reporting_register: EBUSY)",
                 "let each one end before the next begins",
             )
+
+    @property
+    def _spans(self) -> str:
+        """When it is there, as people write it."""
+        ends = ["" if last == NEVER else write_duration(last) for _, last in self.registered_ns]
+        begins = [write_duration(first) for first, _ in self.registered_ns]
+        return "+".join(f"{first}-{last}" for first, last in zip(begins, ends, strict=True))
 
     @property
     def from_start(self) -> bool:
@@ -106,12 +113,13 @@ class Device:
         found = [instant for span in self.registered_ns for instant in span if 0 < instant < NEVER]
         return np.array([start_ns + instant for instant in found], np.int64)
 
-    def row(self, capacity: int, per_call: int, *, forward: bool) -> "NDArray[np.void]":
+    def row(self, capacity: int, per_call: int, *, forward: bool, to_tail: bool) -> "NDArray[np.void]":
         """How a replay begins with it (`state.DEVICE`); for the rest see `policies.protocol.Program`."""
         row = np.zeros(1, DEVICE)
         row["call_ns"], row["byte_ns"], row["fail_every"] = self.call_ns, self.byte_ns, self.fail_every
         row["capacity"] = row["first"] = capacity
-        row["per_call"], row["forward"], row["registered"] = per_call, forward, self.from_start
+        row["per_call"], row["forward"], row["to_tail"] = per_call, forward, to_tail
+        row["registered"] = self.from_start
         return row
 
 

@@ -4,7 +4,7 @@ One pass over the trace for any number of settings: those of one reporting order
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +14,11 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
-from replay.capabilities import CPU, refuse_unfit
+from replay.capabilities import CPU, notes, refuse_unfit
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
+from replay.parameters import Parameter
 from replay.policies.building import build
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.buddy.reduced import Reduced
+
+INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
 
 MAX_BINS = 2000
 MIN_BIN_NS = 100_000_000
@@ -111,14 +114,16 @@ class Group:
         program = build(setting, self.guest, self.geometry)
         if not (program.reports and options.device.from_start):
             blocks = [block.unreported() for block in blocks]
-        rules = replace(rules_of(self.guest), to_tail=program.to_tail)
         state = new_state(
             self.geometry,
-            new_area(self.geometry, self.geometry.order, rules, self.start.types),
+            new_area(self.geometry, self.geometry.order, rules_of(self.guest), self.start.types),
             backing=options.backing,
             inhibited=options.inhibit,
             device=options.device.row(
-                program.capacity, program.per_call or program.capacity, forward=program.forward
+                program.capacity,
+                program.per_call or program.capacity,
+                forward=program.forward,
+                to_tail=program.to_tail,
             ),
             switches_ns=options.device.switches_ns(now_ns),
             bins_ns=self.bins_ns,
@@ -170,6 +175,7 @@ class Run:
         sampled: what the trace's samples tell of used memory.
         fragmentation: free memory by order over time, None where it was not asked for.
         direct_frees: frees that were found to have gone straight into the buddy (`hindsight`).
+        notes: what it does not show, since the trace does not tell it.
     """
 
     setting: Setting
@@ -178,6 +184,7 @@ class Run:
     sampled: Sampled = field(default_factory=Sampled)
     fragmentation: Fragmentation | None = None
     direct_frees: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def run_all(
@@ -225,8 +232,9 @@ def run_all(
     for liver in livers:
         liver.finish()
     sampled = Sampled.of(trace, bins_ns)
+    shared = (sampled, fragmentation, len(survey.direct))
     runs = {
-        id(setting): Run(setting, schedule, groups[order], sampled, fragmentation, len(survey.direct))
+        id(setting): Run(setting, schedule, groups[order], *shared, tuple(notes(trace, setting)))
         for order, chosen in by_order.items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }

@@ -24,12 +24,12 @@ BUCKETS = (64 - BUCKET_BITS) << BUCKET_BITS
 
 @compiled(nb.void(nb.int64[:, ::1], nb.int64, nb.int64, nb.int64), inline=True)
 def settle(integrals: Words, row: Int, frames: Int, elapsed_ns: Int) -> None:
-    """Add `frames` over `elapsed_ns` to an integral (a row of [frame seconds, frame ns])."""
+    """Add `frames`, which may be negative, over `elapsed_ns` to an integral ([frame seconds, frame ns])."""
     if elapsed_ns >= SECOND_NS:
         integrals[row, 0] += frames * (elapsed_ns // SECOND_NS)
         elapsed_ns %= SECOND_NS
     rest = integrals[row, 1] + frames * elapsed_ns
-    if rest >= _CARRY:
+    if abs(rest) >= _CARRY:
         integrals[row, 0] += rest // SECOND_NS
         rest %= SECOND_NS
     integrals[row, 1] = rest

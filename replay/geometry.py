@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from tracer import Fault, Guest, Zone, human_bytes
 
 HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
-MOVABLE = 1
-MERGEABLE_TYPES = 3  # UNMOVABLE, MOVABLE, RECLAIMABLE: migratetype_is_mergeable()
+UNMOVABLE, MOVABLE, RECLAIMABLE = range(3)
+MERGEABLE_TYPES = 3  # those three: migratetype_is_mergeable()
 
 MAX_UNIT_ORDER = 15  # the free frames of a unit are a uint16; no kernel's largest block is larger
 STATE_BYTES = 2  # of a frame, at the least: what it is, and whether it was seen

@@ -71,6 +71,7 @@ def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
         return False
     list_type = block.migratetype
     unlink(s.area, unit)
+    s.meters[0].isolations += 1
     s.zones[zone].held += size
     device = s.device[0]
     device.first -= 1
@@ -100,6 +101,21 @@ def _release(s: State, slot_index: Int, now_ns: Int) -> None:
         _into_hands(s, np.int64(slot.unit), np.int64(slot.order), False, now_ns)
 
 
+@compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.boolean))
+def _empty(s: State, slot_index: Int, now_ns: Int, mark: bool) -> bool:
+    """Put a slot's block back, unless an exit took it; True when there was one."""
+    slot, device = s.slots[slot_index], s.device[0]
+    found = slot.state == ISOLATED
+    if found:
+        unit, order = np.int64(slot.unit), np.int64(slot.order)
+        _release(s, slot_index, now_ns)
+        head, merged = put_back(s.area, unit, order, device.to_tail != 0)
+        if mark and not device.failed and head == unit and merged == order:
+            flag_reported(s.area, unit)
+    slot.state = EMPTY
+    return found
+
+
 @compiled(nb.void(STATE, nb.int64, nb.boolean))
 def drain(s: State, now_ns: Int, mark: bool) -> None:
     """page_reporting_drain(): put the batch back, in the order of the list, and empty it.
@@ -108,16 +124,28 @@ def drain(s: State, now_ns: Int, mark: bool) -> None:
     """
     device = s.device[0]
     for place in range(listed(s)):
-        index = slot_at(s, place)
+        _empty(s, slot_at(s, place), now_ns, mark)
+    device.first = device.capacity
+
+
+@compiled(nb.int64(STATE, nb.int64))
+def undo(s: State, now_ns: Int) -> Int:
+    """Put the batch back, the block that was isolated last first, and empty it; how many there were."""
+    device, blocks = s.device[0], 0
+    for index in range(device.first, device.capacity):
+        blocks += _empty(s, index, now_ns, False)
+    device.first = device.capacity
+    return blocks
+
+
+@compiled(nb.void(STATE, nb.int64))
+def hold(s: State, now_ns: Int) -> None:
+    """The device is done, and the policy holds the batch still."""
+    device = s.device[0]
+    for index in range(device.first, device.capacity):
         slot = s.slots[index]
         if slot.state == ISOLATED:
-            unit, order = np.int64(slot.unit), np.int64(slot.order)
-            _release(s, index, now_ns)
-            head, merged = put_back(s.area, unit, order)
-            if mark and not device.failed and head == unit and merged == order:
-                flag_reported(s.area, unit)
-        slot.state = EMPTY
-    device.first = device.capacity
+            _into_hands(s, np.int64(slot.unit), np.int64(slot.order), True, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64))
@@ -142,7 +170,7 @@ def _collide(s: State, head: Int, unit: Int, target: Int, now_ns: Int) -> None:
         half = head + slots_of(s.area, order)
         if unit >= half:
             half, head = head, half
-        put_back(s.area, half, order)
+        put_back(s.area, half, order, s.device[0].to_tail != 0)
 
 
 @compiled(nb.void(STATE, nb.int64), inline=True)

@@ -104,10 +104,11 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
     """
     m = s.meters[0]
     size = np.int64(1) << order
+    does = host.discards(s, order)
     m.blocks += 1
+    m.discards += does
     m.frames += size
     new = np.int64(0)
-    does = host.discards(s, order)
     for each in range(unit, unit + slots_of(s.area, order)):
         epoch = host.epoch_in_flight(s, each)
         if does:

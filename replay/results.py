@@ -12,6 +12,7 @@ import numpy as np
 
 from replay.buddy import memory
 from replay.composition import Composition
+from replay.costs import Costs, Counts, cost_s
 from replay.engine import Run
 from replay.exact import SECOND_NS, bucket_bounds_ns, byte_seconds
 from replay.state import (
@@ -58,12 +59,12 @@ class Result:
     Attributes:
         run: what the engine left behind.
         oracle_byte_seconds: what the ceiling reclaimed at the same order, None when it was not run.
-        notes: what this result does not show because the trace does not tell it, a line each.
+        costs: what a unit of work costs.
     """
 
     run: Run
     oracle_byte_seconds: float | None = None
-    notes: list[str] = field(default_factory=list)
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def policy(self) -> str:
@@ -74,6 +75,16 @@ class Result:
     def params(self) -> dict[str, Any]:
         """Its parameters, as a user writes them."""
         return self.run.setting.written
+
+    @property
+    def imposes(self) -> dict[str, int]:
+        """What the policy takes besides its work, in numbers by name."""
+        return dict(self.run.schedule.program.imposes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What this result does not show because the trace does not tell it, a line each."""
+        return list(self.run.notes)
 
     @property
     def reclaimed_byte_seconds(self) -> float:
@@ -87,6 +98,7 @@ class Result:
         return {
             "policy": self.policy,
             "params": self.params,
+            "page_size": self._page,
             "latency_s": self._latency(),
             "incidence": self._incidence(),
             "left_censored_bytes": int(m["left_censored"]) * page,
@@ -103,7 +115,11 @@ class Result:
             },
             "reclaimed": self._reclaimed(),
             "unreclaimed": self._unreclaimed(),
-            "refaults": {"frames": int(m["refaults"]), "bytes": int(m["refaults"]) * page},
+            "refaults": {
+                "faults": int(m["faults"]),
+                "frames": int(m["refaults"]),
+                "bytes": int(m["refaults"]) * page,
+            },
             "free": self._free(),
             "footprint_gib_min": (self._managed - self.reclaimed_byte_seconds) / GIB_MINUTE,
             "baseline_gib_min": self._managed / GIB_MINUTE,
@@ -114,8 +130,9 @@ class Result:
             },
             "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
             "work": self._work(),
-            "cost_s": {"device": int(self.run.schedule.state.device["service_ns"][0]) / SECOND_NS},
+            "imposes": self.imposes,
             "notes": self.notes,
+            "cost_s": cost_s(self.costs, self._counts()),
         }
 
     @cached_property
@@ -249,6 +266,23 @@ class Result:
     @property
     def _seconds(self) -> float:
         return (self.run.group.end_ns - self.run.group.start.now_ns) / SECOND_NS
+
+    def _counts(self) -> Counts:
+        """What is priced."""
+        m, page, geometry = self._meters, self._page, self.run.group.geometry
+        huge_order, backing = geometry.host_order, self.run.group.options.backing
+        # Of units of whole huge pages, thp discards and brings back whole ones too.
+        huge = backing == "2m" or (backing == "thp" and geometry.order >= huge_order)
+        return Counts(
+            wait_ns=int(self.run.schedule.state.device["service_ns"][0]),
+            discards=int(m["discards"]),
+            discarded_bytes=int(m["frames"] - m["redundant"] - m["acknowledged_only"]) * page,
+            faults=int(m["faults"]),
+            refaulted_bytes=int(m["refaults"]) * page,
+            huge=huge,
+            moves=int(m["isolations"]),
+            work={name: int(m[name]) for name in WORK},
+        )
 
     def _latency(self) -> dict[str, Any]:
         """Quantiles over reported bytes only, exact to 1/1024; max and mean are exact."""

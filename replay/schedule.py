@@ -11,9 +11,10 @@ import numba as nb
 import numpy as np
 
 from replay import bounds, host, meters
-from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER
+from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, TO_TAIL
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
 from replay.buddy.lists import (
+    entering_order,
     flag_reported,
     insert,
     link,
@@ -54,6 +55,7 @@ from replay.policies.protocol import (
     REGISTERED,
     REPORT,
     SETTLED,
+    SLEEP,
     TELL_TYPE,
     UNREGISTERED,
     WAKE_TYPE,
@@ -87,6 +89,7 @@ def _freed(
 ) -> None:
     """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
 
+    Of each piece of it, where a block enters in pieces (`entering_order`).
     `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so. `fpi`: see `reduced`.
     """
     for each in range(unit, unit + slots_of(s.area, order)):
@@ -94,13 +97,16 @@ def _freed(
         s.units[each].since_ns = now_ns
         s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
         put_in(s, each, now_ns)
-    if fpi & RETURNED:
-        _, merged = put_back(s.area, unit, order)
-    else:
-        _, merged = insert(s.area, unit, order, fpi & NEW != 0)
-    if not s.device[0].registered:
-        return
-    if arrive(s, memory, now_ns, unit, order, merged, fpi & RETURNED != 0, cpu) == INSTANT:
+    returned, action, merged = fpi & RETURNED != 0, SLEEP, order
+    entering = order if returned else entering_order(s.area, order)
+    for piece in range(unit, unit + slots_of(s.area, order), slots_of(s.area, entering)):
+        if returned:
+            _, merged = put_back(s.area, piece, entering, s.area.shape[TO_TAIL] != 0)
+        else:
+            _, merged = insert(s.area, piece, entering, fpi & NEW != 0)
+        if s.device[0].registered:
+            action = arrive(s, memory, now_ns, piece, entering, merged, returned, cpu)
+    if action == INSTANT:
         bounds.report_entry(s, unit, order, merged, now_ns)
 
 
@@ -151,12 +157,14 @@ def _apply(s: State, memory: Words, arrive: Verb, tell: Verb, events: Records, i
 def _complete(s: State) -> None:
     """The device is done: the host has discarded the blocks, or the report has failed."""
     device, m = s.device[0], s.meters[0]
-    m.failed_calls += device.failed
     for place in range(0 if device.failed else listed(s)):
         slot = s.slots[slot_at(s, place)]
         m.calls += place % device.per_call == 0
         meters.report_block(s, np.int64(slot.unit), np.int64(slot.order), device.submit_ns, device.done_ns)
-    m.calls += device.failed
+    if device.failed:  # as a whole
+        calls = -(-listed(s) // device.per_call)
+        m.calls += calls
+        m.failed_calls += calls
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
         for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
@@ -191,15 +199,25 @@ def _sweep(s: State) -> bool:
 
 @compiled(nb.void(STATE, MEMORY, TELL_TYPE, nb.int64))
 def _switch(s: State, memory: Words, tell: Verb, now_ns: Int) -> None:
-    """The device unregisters, or registers again."""
+    """The device unregisters, or registers again.
+
+    page_reporting_unregister() waits for a pass under way, and page_reporting_register() for it: while
+    there are reports, a registration is put off.
+    """
     device = s.device[0]
     device.switch += 1
-    device.registered = not device.registered
-    tell(s, memory, now_ns, REGISTERED if device.registered else UNREGISTERED, 0)
+    if device.registered:
+        device.registered = 0
+        tell(s, memory, now_ns, UNREGISTERED, 0)
+    elif device.busy:
+        device.awaited = not device.awaited
+    else:
+        device.registered = 1
+        tell(s, memory, now_ns, REGISTERED, 0)
 
 
-@compiled(nb.void(STATE, MEMORY, WAKE_TYPE, nb.int64))
-def _act(s: State, memory: Words, wake: Verb, now_ns: Int) -> None:
+@compiled(nb.void(STATE, MEMORY, WAKE_TYPE, TELL_TYPE, nb.int64))
+def _act(s: State, memory: Words, wake: Verb, tell: Verb, now_ns: Int) -> None:
     """The policy's turn: at its deadline, or since the device is done."""
     if s.device[0].busy:
         _complete(s)
@@ -209,6 +227,9 @@ def _act(s: State, memory: Words, wake: Verb, now_ns: Int) -> None:
     elif action == INSTANT:
         s.meters[0].sweep = 1
         s.meters[0].sweep_ns = now_ns
+    if s.device[0].awaited and not s.device[0].busy:
+        s.device[0].awaited, s.device[0].registered = 0, 1
+        tell(s, memory, now_ns, REGISTERED, 0)
 
 
 @compiled(
@@ -250,7 +271,7 @@ def _advance(
         if due_ns == switch_ns:
             _switch(s, memory, tell, due_ns)
         else:
-            _act(s, memory, wake, due_ns)
+            _act(s, memory, wake, tell, due_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))

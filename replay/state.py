@@ -85,6 +85,7 @@ DEVICE = np.dtype(
         ("capacity", np.int64),  # blocks in a list
         ("per_call", np.int64),  # of them in one call
         ("forward", np.int64),  # the list is in the order of isolation, else the reverse
+        ("to_tail", np.int64),  # its blocks are put back to the tail, else as any free
         ("first", np.int64),  # lowest slot in use: they fill from the highest down
         ("busy", np.int64),
         ("submit_ns", np.int64),
@@ -92,6 +93,7 @@ DEVICE = np.dtype(
         ("failed", np.int64),  # did the last call fail?
         ("service_ns", np.int64),  # total
         ("registered", np.int64),
+        ("awaited", np.int64),  # does it register when the pass under way has ended?
         ("switch", np.int64),  # how many of `switches_ns` are over
     ]
 )
@@ -100,7 +102,8 @@ METERS = np.dtype(
         (name, np.int64)
         for name in (
             "logged", "lists", "sweep", "sweep_ns",
-            "passes", "calls", "failed_calls", "blocks", "frames", "redundant", "acknowledged_only",
+            "passes", "calls", "failed_calls", "blocks", "discards", "isolations",
+            "frames", "redundant", "acknowledged_only",
             "start", "refaults", "faults", "left_censored",
             "samples", "max_latency_ns", "missed_units", "missed_frames", "reported_frames",
             "collisions", "collision_frames", "broken", "broken_not_head",

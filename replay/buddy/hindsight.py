@@ -21,7 +21,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.buddy.steps import ENTER, EXIT, FALLBACK, MEANING, NOTHING, OP, ORDER, PFN, Columns
+from replay.buddy.steps import ENTER, EXIT, FALLBACK, ISOLATE, MEANING, NOTHING, OP, ORDER, PFN, Columns
 from replay.jit import Int, Words, compiled
 from tracer import Op
 
@@ -69,7 +69,7 @@ def _find(
         what = np.int64(meaning[op[i], order[i] & 63])
         free = op[i] == _PAGE_FREE and what == NOTHING
         told = free or op[i] == _PAGE_ALLOC or what == ENTER
-        if not told and what not in (EXIT, FALLBACK):
+        if not told and what not in (EXIT, FALLBACK, ISOLATE):
             continue
         size, frame = np.int64(1) << np.int64(order[i] & 63), np.int64(pfn[i])
         if size > len(found) or frame < 0 or frame & (size - 1) or frame + size > len(freed):

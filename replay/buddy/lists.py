@@ -165,23 +165,30 @@ def _insert(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
     return slot, order
 
 
-@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64))
-def put_back(a: Area, slot: Int, order: Int) -> tuple[Int, Int]:
-    """__putback_isolated_page(): as `insert`, whole, and to the tail where the kernel does so."""
-    return _insert(a, slot, order, a.shape[TO_TAIL] != 0)
+@compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean))
+def put_back(a: Area, slot: Int, order: Int, tail: bool) -> tuple[Int, Int]:
+    """__putback_isolated_page(): as `insert`, but whole, and with `tail` to the tail in any case."""
+    return _insert(a, slot, order, tail)
+
+
+@compiled(nb.int64(AREA, nb.int64), inline=True)
+def entering_order(a: Area, order: Int) -> Int:
+    """The order in which a block is freed: one larger than a pageblock enters pageblock by pageblock
+    where the kernel does so (split_large_buddy()).
+    """
+    if a.shape[BY_PAGEBLOCK]:
+        return min(order, max(a.shape[PAGEBLOCK_ORDER], a.shape[BASE]))
+    return order
 
 
 @compiled(nb.types.UniTuple(nb.int64, 2)(AREA, nb.int64, nb.int64, nb.boolean), inline=True)
 def insert(a: Area, slot: Int, order: Int, new: bool) -> tuple[Int, Int]:
     """Free a block onto the list of its pageblock's type; (first slot, order) of what it merged into.
 
-    Memory that is `new` to the guest goes to the tail (__free_pages_core()). A block larger than a
-    pageblock enters pageblock by pageblock where the kernel does so (split_large_buddy()).
+    Memory that is `new` to the guest goes to the tail (__free_pages_core()).
     """
     tail = new and a.shape[TO_TAIL] != 0
-    end, piece = slot + slots_of(a, order), order
-    if a.shape[BY_PAGEBLOCK]:
-        piece = min(order, max(a.shape[PAGEBLOCK_ORDER], a.shape[BASE]))
+    end, piece = slot + slots_of(a, order), entering_order(a, order)
     merged = (slot, order)
     while slot < end:
         merged = _insert(a, slot, piece, tail)

@@ -248,6 +248,7 @@ def _correct(
     t = m.totals[0]
     t.events = 0
     t.counts = 0
+    t.cpu = 0
     _advance_clock(m, max(now_ns, t.now_ns))
     _will_change(m, counts, zone)
     done = correct(m, out, state, zone, first, end)

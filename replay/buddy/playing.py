@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import AREA, BY_PAGEBLOCK, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER
+from replay.buddy.area import AREA, BY_PAGEBLOCK, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, TO_TAIL
 from replay.buddy.bitmap import count, mark
 from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, claim_of
 from replay.buddy.lists import (
@@ -87,7 +87,7 @@ def _learn(f: Full, first: Int, size: Int, migratetype: Int) -> None:
 def _insert(f: Full, first: Int, order: Int, isolated: bool, new: bool) -> None:
     """List a block that was isolated until now, or new to the guest, or neither."""
     if isolated:
-        put_back(f.area, first, order)
+        put_back(f.area, first, order, f.area.shape[TO_TAIL] != 0)
     else:
         insert(f.area, first, order, new)
 

@@ -10,7 +10,9 @@ from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
 # In the order of the comparison table.
-_BUILT_IN = ("never", "upstream", "oracle")
+_BUILT_IN = (
+    "never", "upstream", "boundary", "bitmap", "hints", "balloon_hinting", "clairvoyant", "oracle",
+)  # fmt: skip
 CEILING = "oracle"  # what `share_of_oracle` is a share of
 
 

@@ -58,8 +58,8 @@ def _faults(program: Any) -> "list[str]":  # noqa: ANN401 - that is the question
     if getattr(memory, "dtype", None) != "int64" or memory.ndim != 1 or not len(memory):
         found.append(f"its memory is no array of {MEMORY.dtype} words: new_memory makes one")
     per_call = program.capacity if program.per_call is None else program.per_call
-    if not 1 <= per_call <= program.capacity:
-        found.append(f"{per_call} of {program.capacity} blocks a call is not possible")
+    if min(per_call, program.capacity) < 1:
+        found.append(f"{program.capacity} blocks at once, {per_call} a call: it could report nothing")
     return found
 
 

@@ -93,7 +93,7 @@ class Program:
         per_call: of them, those that the device takes in one call; None: all.
         forward: the list is in the order of isolation; False: the first one isolated is its last.
         reports: False when the policy never reports anything, not even at the start.
-        to_tail: put-back goes to the tail of the lists.
+        to_tail: what it isolated goes back to the tail of the lists, else as any free.
         imposes: what it takes besides the work that is measured, in numbers, by name.
         raise_failure: raises what a verb raised. Compiled ones raise nothing.
     """

@@ -19,7 +19,7 @@ record kprobes "touch $ready/two; $(waiting done)" &
 two=$!
 # Meanwhile the wall clock is set an hour ahead, and back: times in a trace are of another clock.
 step() { echo "date -s @\$((\$(date +%s) $1 3600)) >/dev/null"; }
-work="$(step +); $python $workload 4 compact; code=\$?; $(step -); sleep 5; touch $ready/done; exit \$code"
+work="$(step +); $python $workload 4 compact; code=\$?; $(step -); sleep 7; touch $ready/done; exit \$code"
 record fentry "$(waiting one); $(waiting two); $work"
 code=$?
 [ $code = 0 ] || touch "$ready/done"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.guest.machine import Machine
 from tests.guest.running import answer, pagetide, pagetide_outside
+from tests.guest.wrong import LATE_SHARE
 from tracer import open_trace
 
 
@@ -22,12 +23,12 @@ def test_a_wall_clock_that_is_set_does_not_touch_the_times(traces: Path) -> None
     assert ts_ns.is_sorted()
     assert trace.manifest.late_events == 0
     first_ns, last_ns = trace.span_ns
-    assert 9e9 < last_ns - first_ns < 600e9  # 4 s of work and 5 of rest, not an hour
+    assert 11e9 < last_ns - first_ns < 600e9  # 4 s of work and 7 of rest, not an hour
 
 
 def test_the_model_agrees_with_a_stock_kernel_inside_and_outside(machine: Machine, traces: Path) -> None:
     outside = json.loads(pagetide_outside("validate", traces / "fentry.trace", "--json"))
     assert outside["fidelity"]["frames_changed"] > 10_000
-    # A free of order 0 that finds its per-CPU list locked enters the buddy unseen: some in a million.
-    assert outside["fidelity"]["frames_wrong"] <= 1e-4 * outside["fidelity"]["frames_changed"]
+    # Which ones may be wrong at all is looked at in test_exactness.
+    assert outside["fidelity"]["frames_wrong"] <= LATE_SHARE * outside["fidelity"]["frames_changed"]
     assert answer(pagetide(machine, "validate", traces / "fentry.trace", "--json")) == outside

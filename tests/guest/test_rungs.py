@@ -12,6 +12,7 @@ from tracer import Op, Trace, open_trace
 
 UPPER = ("kprobes", "fentry")
 RUNGS = ("tracepoints", *UPPER)
+REPORTING_BATCH = 32  # include/linux/page_reporting.h: PAGE_REPORTING_CAPACITY
 FUNCTIONS = {Op.ISOLATE, Op.PUT_BACK, Op.NOTIFY, Op.PASS_START, Op.PASS_END, Op.REPORT}
 FUNCTIONS |= {Op.REPORTING_ISOLATE, Op.REPORTING_PUT_BACK}
 
@@ -136,4 +137,5 @@ def test_the_free_lists_are_read_beside_each_snapshot(traces: Path, rung: str, n
         for order in range(trace.manifest.guest.pageblock_order, trace.manifest.guest.max_order + 1):
             moved += abs(counted.get((zone, order), 0) - info.blocks[order])
     assert len(told) > 100
-    assert moved <= 0.05 * len(told)
+    # The guest's own reporting may hold a batch at one of the two instants.
+    assert moved <= 0.05 * len(told) + REPORTING_BATCH

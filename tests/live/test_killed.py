@@ -59,8 +59,9 @@ def test_a_killed_recording_is_a_trace_up_to_there(tmp_path: Path, kill: int) ->
     assert replayed["trace"]["status"] == "recovered"
     assert len(replayed["results"]) == 2
     fidelity = replayed["fidelity"]
-    # Far fewer than a segment lost or told twice would make; a little is what tracepoints do not show.
-    assert fidelity["exit_of_used"] + fidelity["entry_of_free"] <= 0.005 * fidelity["steps"] + 50
+    # Far fewer than a segment lost or told twice would make, tens of thousands; a little is what
+    # tracepoints do not show: up to eight refills of 63 pages, however short the recording.
+    assert fidelity["exit_of_used"] + fidelity["entry_of_free"] <= 0.005 * fidelity["steps"] + 8 * 63
     assert "has no end snapshot" in fault(pagetide("validate", path), 1)
     assert_consistent(open_trace(path))
 

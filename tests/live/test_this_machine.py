@@ -180,7 +180,7 @@ def test_a_sample_agrees_with_what_proc_says_beside_it(files: GuestFiles) -> Non
         assert abs(free - row["free"]) <= 0.01 * one.managed
         assert 0 <= row["pcp"] <= row["managed"]
         assert row["boost"] in {one.boost, other.boost}
-        assert row["read_end_ns"] - row["read_begin_ns"] < 50_000_000
+        assert 0 <= row["read_end_ns"] - row["read_begin_ns"] < 500_000_000  # who reads may have to wait
         for name in ("compact_stall", "compact_success", "compact_isolated"):
             assert before[name] <= row[name] <= after[name]
         for name in ("nr_file_pages", "nr_anon_pages", "nr_slab_reclaimable", "nr_slab_unreclaimable"):

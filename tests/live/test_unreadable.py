@@ -14,13 +14,16 @@ INSTEAD = 'for name in $1; do mount --bind "$0/$name" "/proc/$name"; done; shift
 SECOND_NS = 1_000_000_000
 
 
-def record_and_empty(tmp_path: Path, name: str) -> Trace:
-    """Record two seconds of the workload; the file says nothing any more after the first."""
+def record_and_empty(tmp_path: Path, name: str, resync_s: int) -> Trace:
+    """Record the workload for as long as two resyncs take to come; the file says nothing any more half a
+    second after the start. Resyncs count from where the start snapshot began, which may take a second.
+    """
     path, ours = tmp_path / "a.trace", tmp_path / "proc"
     ours.mkdir()
     copy(name, ours / name)
     prefix = ("unshare", "--mount", "sh", "-c", INSTEAD, str(ours), name)
-    with bounded_started(path, {"resync_ns": SECOND_NS}, *WORKLOAD, 2, prefix=prefix) as recorder:
+    settings, command = {"resync_ns": resync_s * SECOND_NS}, [*WORKLOAD, 2 * resync_s]
+    with bounded_started(path, settings, *command, prefix=prefix) as recorder:
         wait_for_start(path)
         time.sleep(0.5)
         (ours / name).write_bytes(b"")
@@ -40,7 +43,7 @@ def copy(name: str, to: Path) -> None:
 
 
 def test_samples_that_cannot_be_taken_are_counted(tmp_path: Path) -> None:
-    trace = record_and_empty(tmp_path, "buddyinfo")
+    trace = record_and_empty(tmp_path, "buddyinfo", 1)
     print(trace.manifest.notes, trace.samples.num_rows)
     assert trace.manifest.status == "complete"
     assert trace.rows > 10_000
@@ -52,7 +55,7 @@ def test_samples_that_cannot_be_taken_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_resync_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
-    trace = record_and_empty(tmp_path, "kpageflags")
+    trace = record_and_empty(tmp_path, "kpageflags", 3)
     print(trace.manifest.notes)
     assert trace.manifest.status == "complete"
     assert trace.rows > 10_000

@@ -69,15 +69,19 @@ class Upstream(Verbs):
                     budget = -(-s.area.nr_free[zone, order] // (batch * self.params["budget"]))
                     while self.fill(s, (zone, order, migratetype), budget):
                         yield
-                        drain(s, self.now_ns, True)
-                        if s.device["failed"][0]:
+                        if not self.drained(s):
                             return
                         budget -= 1
             if room(s) < batch:
                 yield
-                drain(s, self.now_ns, True)
-                if s.device["failed"][0]:
+                if not self.drained(s, last=True):
                     return
+
+    def drained(self, s, *, last=False) -> bool:
+        """After a report; False when it failed, which ends the pass. The next walk is in the same hold."""
+        drain(s, self.now_ns, True)
+        s.meters["lock_takes"] += last or s.device["failed"][0]
+        return not s.device["failed"][0]
 
     def fill(self, s, free_list, budget) -> bool:
         """One hold of the lock: is the batch full?"""

@@ -14,6 +14,7 @@ from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.policies.protocol import Policy
 from replay.start import LISTED, Start
+from replay.state import NEVER
 from tests.oracle import model
 from tracer import FrameState, Guest, Op, Zone
 
@@ -105,6 +106,18 @@ def true_state(case: Case, until_ns: int) -> dict[int, str]:
         if ts_ns <= until_ns and pfn % (1 << order) == 0 and _in_a_zone(case.zones, pfn, order):
             state |= dict.fromkeys(range(pfn, pfn + (1 << order)), "free" if kind == "enter" else "used")
     return state
+
+
+@st.composite
+def searched(draw: st.DrawFn, max_events: int = 80) -> Case:
+    """Guests whose free lists compaction searches now and then, also where no zone is."""
+    case = draw(cases(max_events))
+    times = [event[0] for event in case.events]
+    times += draw(st.lists(st.integers(T0_NS + 1, case.end_ns), max_size=10))
+    search = st.tuples(st.sampled_from(times), st.integers(0, 99))
+    searches = draw(st.lists(search, max_size=30)) if times else []
+    events = case.events + [(ts_ns, "reshuffle", pfn, 0, -1) for ts_ns, pfn in searches]
+    return replace(case, events=sorted(events, key=lambda event: event[0]))
 
 
 @st.composite
@@ -210,7 +223,8 @@ def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
 def columns(events: list[model.Event]) -> dict[str, Any]:
     """Events as the trace's columns: an entry of known type is a drain, of unknown type a page_free."""
     entry = {True: Op.PCPU_DRAIN, False: Op.PAGE_FREE}
-    ops = [Op.ZONE_LOCKED if kind == "exit" else entry[mt >= 0] for _, kind, _, _, mt in events]
+    other = {"exit": Op.ZONE_LOCKED, "reshuffle": Op.COMPACTION_ISOLATE}
+    ops = [other.get(kind) or entry[mt >= 0] for _, kind, _, _, mt in events]
     return {
         "ts_ns": np.array([e[0] for e in events], np.int64),
         "op": np.array(ops, np.uint8),
@@ -229,6 +243,15 @@ class How:
     backing: str
     params: dict[str, Any]
     call_ns: int = 600_000
+    fail_every: int = 0
+    switches: tuple[int, ...] = ()  # when the device unregisters, registers, and so on: ns since the start
+
+    @property
+    def device(self) -> Device:
+        """The same, as the engine is told."""
+        ends = [0, *self.switches, *([NEVER] if len(self.switches) % 2 == 0 else [])]
+        spans = tuple(zip(ends[::2], ends[1::2], strict=True))
+        return Device(call_ns=self.call_ns, fail_every=self.fail_every, registered_ns=spans)
 
 
 BIN_NS = 300_000
@@ -243,18 +266,12 @@ def bins_of(case: Case) -> list[int]:
 
 
 def run_engine(
-    case: Case,
-    how: How,
-    batch: int,
-    reported_heads: list[int],
-    policy: Policy | None = None,
-    device: Device | None = None,
+    case: Case, how: How, batch: int, reported_heads: list[int], policy: Policy | None = None
 ) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
     policy = policy or policy_named(how.policy)
     setting = policy.settle(case.guest, {"order": how.order, **how.params})
-    device = device or Device(call_ns=how.call_ns)
-    options = Options(start=how.start, backing=how.backing, device=device, logging=True)
+    options = Options(start=how.start, backing=how.backing, device=how.device, logging=True)
     start = start_of(case, reported_heads)
     bins_ns = np.array(bins_of(case), np.int64)
     group = Group(
@@ -284,4 +301,5 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
         corrections=case.corrections, listed=case.listed, bins_ns=bins_of(case),
+        fail_every=how.fail_every, switches=[T0_NS + at_ns for at_ns in how.switches],
     )  # fmt: skip

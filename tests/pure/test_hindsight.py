@@ -76,6 +76,13 @@ def test_a_fallback_is_an_exit_too() -> None:
     assert found(apart((FREE, 7), (Op.EXTFRAG, 7))).rows.tolist() == [0]
 
 
+def test_what_is_isolated_was_in_the_buddy() -> None:
+    functions = TRACEPOINTS | {Op.ISOLATE, Op.PUT_BACK}
+    events = apart((FREE, 9), (Op.ISOLATE, 8, 3), (Op.PUT_BACK, 8, 3))
+    frees = found(events, meaning=meaning_table(GUEST, functions), end=free_at(FAR_NS * 100, *range(8, 16)))
+    assert (frees.rows.tolist(), frees.at_end.tolist()) == ([0], [])
+
+
 def free_at(begin_ns: int, *pfns: int) -> FreeAtEnd:
     frames = np.zeros(FRAMES, np.bool_)
     frames[list(pfns)] = True

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from replay.buddy.ops import meaning_table
+from replay.device import Device
 from replay.engine import Group, Options, Run
 from replay.geometry import Geometry
 from replay.policies import policy_named
@@ -32,7 +33,8 @@ def zone(frames: int, low: int = 0) -> Zone:
 
 def replayed(
     events: list[Any], frames: int = 4 * GIB_FRAMES, free: int = GIB_FRAMES, start: str = "steady",
-    end_s: float = 60, low: int = 0, of: Guest | None = None, **params: Any,
+    end_s: float = 60, low: int = 0, of: Guest | None = None, device: Device | None = None,
+    inhibit: bool = False, **params: Any,
 ) -> Result:  # fmt: skip
     """Frames [0, free) are free when it begins; events are (seconds, kind, pfn, order)."""
     of = of or guest()
@@ -40,7 +42,7 @@ def replayed(
     geometry = Geometry.of(of, [zone(frames, low)], setting.order)
     state = np.full(frames, FrameState.USED, np.uint8)
     state[:free] = FrameState.BUDDY
-    options = Options(start=start, logging=True)
+    options = Options(start=start, inhibit=inhibit, device=device or Device(), logging=True)
     begin = Start(T0, state, np.array([], np.int64))
     group = Group(of, meaning_table(of), geometry, begin, T0 + int(end_s * S), [setting], options)
     group.feed(columns([(T0 + int(at * S), kind, pfn, order, 1) for at, kind, pfn, order in events]))
@@ -135,6 +137,21 @@ def test_reported_blocks_return_to_the_tail_and_before_5_10_to_the_head() -> Non
 
     assert head_after("tail") == GIB_FRAMES
     assert head_after("head") == GIB_FRAMES + 1024
+
+
+def test_the_kernel_only_sets_defaults() -> None:
+    def putback(**given: Any) -> Any:
+        return policy_named("upstream").settle(guest(), given).params["putback"]
+
+    assert (putback(), putback(kernel="5.10"), putback(kernel="5.7")) == ("tail", "tail", "head")
+    assert putback(kernel="5.7", putback="tail") == "tail"
+
+
+def test_order_0_reports_what_order_9_leaves_stranded() -> None:
+    freed = [(1.0, "enter", GIB_FRAMES + 2 * k, 0) for k in range(100)]
+    nine, zero = (replayed(freed, frames=GIB_FRAMES + 2048, free=4096, order=order) for order in (9, 0))
+    assert nine.summary["reports"]["blocks"] == 0
+    assert zero.summary["reports"]["bytes"] == 100 * 4096
 
 
 def test_an_exit_of_a_block_in_flight_collides_and_refaults_when_the_report_is_done() -> None:

@@ -49,12 +49,13 @@ class World:
     losses: list[Loss] = field(default_factory=list)
     read_ns: int = 1000
     told: dict[int, list[int]] = field(default_factory=dict)  # second: what the sample says
+    looked_ns: int | None = None  # of a snapshot on the way
 
     def frames(self, until_ns: int) -> model.FrameModel:
         free = model.FrameModel(ORACLE, {f: "free" if f >= FRAMES // 2 else "used" for f in range(FRAMES)})
         for ts_ns, op, pfn, order, _ in self.happened:
-            if ts_ns <= until_ns and op in (Op.ZONE_LOCKED, Op.PCPU_DRAIN):
-                (free.enter if op == Op.PCPU_DRAIN else free.exit)(pfn, order)
+            if ts_ns <= until_ns and op in (Op.ZONE_LOCKED, Op.PCPU_DRAIN, Op.PAGE_FREE):
+                (free.exit if op == Op.ZONE_LOCKED else free.enter)(pfn, order)
         return free
 
     def counts(self, at_ns: int, held: tuple[int, int] | None = None) -> list[int]:
@@ -79,7 +80,8 @@ def write(path: Path, world: World) -> Path:
     end_ns = BEGIN_NS + world.seconds * SECOND
     kept = [event for place, event in enumerate(world.happened) if place not in world.unseen]
     writer = TraceWriter(path, manifest())
-    shots = [_shot(writer, world, "start", START_NS), _shot(writer, world, "end", end_ns)]
+    times = {"start": START_NS, "resync-1": world.looked_ns, "end": end_ns}
+    shots = [_shot(writer, world, name, at_ns) for name, at_ns in times.items() if at_ns]
     events = pa.table(_columns(kept), schema=event_schema())
     parts: dict[str, Part] = {"samples": writer.write_part("samples", "00000", _samples(world))}
     part = writer.write_part("events", "00000", events)
@@ -154,6 +156,29 @@ def test_a_step_that_nobody_saw_makes_every_later_sample_wrong(tmp_path: Path) -
     assert causes(verdict) == [("unseen", 2)]
     assert verdict.last.wrong_by_cause == {"isolation": 0, "impossible": 0, "unseen": 1}
     assert verdict.drifts[0].divergences[0].difference[0] == 1
+
+
+def freed_straight_into_the_buddy(second: int) -> World:
+    """A frame that left in the first second, freed again in this one: the end alone tells where it went."""
+    freed = (BEGIN_NS + second * SECOND + SECOND // 4, Op.PAGE_FREE, busy()[0][2], 0, 0)
+    return World(sorted([*busy(), freed]))
+
+
+def test_what_the_end_alone_tells_of_is_not_in_the_models_favour(tmp_path: Path) -> None:
+    verdict = verdict_of(tmp_path, freed_straight_into_the_buddy(2))
+    assert (verdict.fidelity["direct_frees"], verdict.fidelity["frames_wrong"]) == (1, 1)
+    assert verdict.fidelity["orders_wrong"] == 0
+
+
+@pytest.mark.parametrize(("freed_in", "wrong"), [(1, 0), (2, 0), (3, 1)])
+def test_what_an_earlier_snapshot_has_told_of_is_not_wrong_at_the_end(
+    tmp_path: Path, freed_in: int, wrong: int
+) -> None:
+    world = freed_straight_into_the_buddy(freed_in)
+    world.looked_ns = BEGIN_NS + 3 * SECOND
+    verdict = verdict_of(tmp_path, world)
+    assert [each.snapshot.name for each in verdict.comparisons] == ["resync-1", "end"]
+    assert [each.counts["frames_wrong"] for each in verdict.comparisons] == [0, wrong]
 
 
 def test_with_lost_events_the_loss_is_behind_it(tmp_path: Path) -> None:
