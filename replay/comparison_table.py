@@ -186,9 +186,9 @@ def _needs(console: Console, rows: list[tuple[str, "Result"]]) -> None:
     console.print()
     for label, result in rows:
         console.print(f"{label}: {result.run.setting.text}", style="dim", markup=False)
-        imposed = "".join(f", {name} {number:,}" for name, number in result.imposes.items())
+        imposed = "".join(f"; {name} {number:,}" for name, number in result.imposes.items())
         console.print(
-            f"  needs {result.run.setting.policy.needs_of_kernel}{imposed}", style="dim", markup=False
+            f"  kernel: {result.run.setting.policy.needs_of_kernel}{imposed}", style="dim", markup=False
         )
         for line in result.run.notes:
             console.print(f"  note: {line}", style="dim", markup=False)
@@ -215,7 +215,7 @@ def _short(number: float) -> str:
     while abs(number) >= 10_000:
         number, suffix = number / 1000, next(suffixes)
     whole = isinstance(number, int) or abs(number) >= 100 or number == int(number)
-    return f"{number:,.0f}{suffix}" if whole else f"{number:.3g}{suffix}"
+    return f"{number:,.0f}{suffix}" if whole else f"{number:.2g}{suffix}"
 
 
 def _tight(text: str) -> str:

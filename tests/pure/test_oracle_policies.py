@@ -70,7 +70,7 @@ class Watch:
                 assert all(replay.lists.blocks[pfn].reported for pfn in behind)
 
 
-def check(outcome: Outcome, policy: str, backing: str, fail_every: int) -> None:
+def check(outcome: Outcome, policy: str, params: dict[str, Any], backing: str, fail_every: int) -> None:
     new = sum(row[6] for row in outcome.reports)
     assert outcome.reclaimed_end_bytes == outcome.start_bytes + new - outcome.refault_frames * PAGE
     assert outcome.blocks == len(outcome.reports)
@@ -86,12 +86,14 @@ def check(outcome: Outcome, policy: str, backing: str, fail_every: int) -> None:
     assert sum(outcome.part_frame_ns.values()) * PAGE == outcome.managed_byte_ns
     work = outcome.work
     assert work.max_entries_per_lock <= work.entries_walked
-    assert work.hints_dropped + work.rechecks_failed <= 2 * work.hints_captured
+    assert work.rechecks_failed <= work.hints_captured
+    if params.get("container") != "array":  # a full array drops what it never captured
+        assert work.hints_dropped + work.rechecks_failed <= work.hints_captured
     if backing == "4k" and policy in ("bitmap", "hints"):
         assert outcome.blocks <= work.hints_captured
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     event_lists(st.sampled_from([-1, 0, 1, 2])) | event_lists(st.integers(-1, 4)),
     states,
@@ -130,8 +132,8 @@ def test_the_state_stays_sound(
         backing, call_ns, observer=watch, bins_ns=[*range(MS, END, 2 * MS), END],
         cpus=[random.randrange(3) for _ in events], fail_every=fail_every, switches=sorted(switches),
     )  # fmt: skip
-    assert watch.seen > len(events) - len(told)
-    check(outcome, policy, backing, fail_every)
+    assert watch.seen > sum(event[0] <= END for event in events) - len(told)
+    check(outcome, policy, params, backing, fail_every)
 
 
 @settings(max_examples=150, deadline=None)
