@@ -1,15 +1,16 @@
 """The Python API: a trace replayed under policies, in one pass."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.capabilities import unfit
 from replay.costs import Costs
 from replay.device import Device
 from replay.engine import Options, Run, run_all
 from replay.limits import limits
-from replay.policies import ceiling, comparison, parse, policy_named
+from replay.policies import ceiling, comparison, parse, policy_named, unusable
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
@@ -28,12 +29,14 @@ class Replay:
         results: one per setting, in the order asked for.
         fidelity: steps taken, and those of them that were impossible.
         start: where the replay began.
+        left_out: policies that a comparison of all left out, and why, a line each.
     """
 
     trace: Trace
     results: list[Result]
     fidelity: dict[str, int | None]
     start: Start
+    left_out: list[str] = field(default_factory=list)
 
     def start_word(self, options: Options) -> str:
         """How it began: as `options` say, or unknown where frames were."""
@@ -46,8 +49,8 @@ class Replay:
 
     @property
     def limits(self) -> list[str]:
-        """What the trace cannot tell, a line each."""
-        return limits(self.trace, self.start.unknown_frames, self.start.contradicted)
+        """What the trace cannot tell, and what is left out, a line each."""
+        return limits(self.trace, self.start.unknown_frames, self.start.contradicted) + self.left_out
 
 
 def replay(
@@ -57,16 +60,20 @@ def replay(
     tell: Callable[[int], None] = lambda _rows: None,
     costs: Costs | None = None,
 ) -> Replay:
-    """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); all of them when none is named.
+    """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); when none is named, under all that
+    it tells enough for.
 
     `costs`: what a unit of work costs, for `cost_s`.
 
     Raises:
-        Fault: for a trace that cannot be replayed, or a policy or parameter that does not exist.
+        Fault: for a trace that cannot be replayed, or not under a policy that was named; for a policy or
+            parameter that does not exist.
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     guest = opened.manifest.guest
-    asked = [parse(p, guest) if isinstance(p, str) else p for p in policies] or comparison(guest)
+    asked, left_out = [parse(p, guest) if isinstance(p, str) else p for p in policies], list[str]()
+    if not asked:
+        asked, left_out = _comparison(opened)
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
     runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
@@ -74,7 +81,19 @@ def replay(
     ceilings = dict(zip(needed, bounds, strict=True))
     prices = costs or Costs()
     results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]
-    return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start)
+    return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start, left_out)
+
+
+def _comparison(trace: Trace) -> tuple[list[Setting], list[str]]:
+    """All policies that a trace tells enough for, and a line for each that is left out."""
+    settings, faults = [], list(unusable().values())
+    for setting in comparison(trace.manifest.guest):
+        fault = unfit(trace, setting)
+        if fault:
+            faults.append(fault)
+        else:
+            settings.append(setting)
+    return settings, [f"left out: {fault.what}: {fault.how}" for fault in faults]
 
 
 def run(

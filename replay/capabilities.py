@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tracer import Fault, Op, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from replay.policies.protocol import Setting
 
@@ -31,20 +31,32 @@ def capabilities(trace: Trace) -> frozenset[str]:
     return frozenset(found)
 
 
-def refuse_unfit(trace: Trace, settings: "list[Setting]") -> None:
+def unfit(trace: Trace, setting: "Setting") -> Fault | None:
+    """Why a policy cannot be replayed on a trace: it asks for what the trace has not."""
+    lacking = sorted(setting.policy.requires - capabilities(trace))
+    if not lacking:
+        return None
+    return Fault(
+        f"policy {setting.policy.name} cannot be replayed on {trace.path}",
+        f"it needs to know {in_words(lacking)}, which the trace does not tell",
+        "choose another policy, or record a trace that tells it",
+    )
+
+
+def refuse_unfit(trace: Trace, settings: "Iterable[Setting]") -> None:
     """Refuse a policy that asks for what the trace has not.
 
     Raises:
         Fault: naming both.
     """
-    has = capabilities(trace)
     for setting in settings:
-        for missing in sorted(setting.policy.requires - has):
-            raise Fault(
-                f"policy {setting.policy.name} cannot be replayed on {trace.path}",
-                f"it needs to know {MEANINGS.get(missing, missing)}, which the trace does not tell",
-                "record the buddy layer, or choose another policy",
-            )
+        if fault := unfit(trace, setting):
+            raise fault
+
+
+def in_words(wanted: "Iterable[str]") -> str:
+    """Capabilities as people read them."""
+    return " and ".join(MEANINGS[each] for each in sorted(wanted))
 
 
 def notes(trace: Trace, setting: "Setting") -> "Iterator[str]":

@@ -28,9 +28,10 @@ AllowLoss = Annotated[
 
 def policies(*, as_json: Json = False) -> None:
     """List the reporting policies: parameters, defaults, needs and sources."""
-    from replay.policies import registry
+    from replay.policies import registry, unusable
     from replay.tables import policy_table
 
+    broken = unusable()
     if as_json:
         entries = [
             {
@@ -44,9 +45,15 @@ def policies(*, as_json: Json = False) -> None:
             }
             for policy in registry().values()
         ]
-        emit({"policies": entries})
+        faults = [
+            {"entry_point": name, "what": fault.what, "how": fault.how, "fix": fault.fix}
+            for name, fault in broken.items()
+        ]
+        emit({"policies": entries, "unusable": faults})
     else:
         policy_table(list(registry().values()))
+    for fault in broken.values():
+        warn(f"{fault.what}: {fault.how}; {fault.fix}")
 
 
 def _parameter(parameter: "Parameter") -> dict[str, Any]:

@@ -14,11 +14,12 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
-from replay.capabilities import CPU, notes
+from replay.capabilities import CPU, notes, refuse_unfit
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
 from replay.parameters import Parameter
+from replay.policies.building import build
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
 from replay.schedule import Schedule
@@ -110,7 +111,7 @@ class Group:
         options, now_ns = self.options, self.start.now_ns
         blocks = list(self.start.blocks(self.geometry, options.start))
         registers = options.start == "cold" or any(not block.reported for block in blocks)
-        program = setting.policy.build(self.guest, self.geometry, setting.params)
+        program = build(setting, self.guest, self.geometry)
         if not (program.reports and options.device.from_start):
             blocks = [block.unreported() for block in blocks]
         state = new_state(
@@ -197,10 +198,11 @@ def run_all(
     `tell` hears of the events done.
 
     Raises:
-        Fault: when the trace cannot be replayed.
+        Fault: when the trace cannot be replayed, or not under one of these policies.
     """
     options.check()
     refuse_filtered(trace)
+    refuse_unfit(trace, settings)
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning)

@@ -82,6 +82,11 @@ class Result:
         return dict(self.run.schedule.program.imposes)
 
     @property
+    def notes(self) -> list[str]:
+        """What this result does not show because the trace does not tell it, a line each."""
+        return list(self.run.notes)
+
+    @property
     def reclaimed_byte_seconds(self) -> float:
         """Integral over time of the bytes the host does not back because of a report."""
         return byte_seconds(self._integrals, RECLAIMED, self._page)
@@ -126,7 +131,7 @@ class Result:
             "divergence": int(m["broken_not_head"]) / int(m["broken"]) if m["broken"] else None,
             "work": self._work(),
             "imposes": self.imposes,
-            "notes": list(self.run.notes),
+            "notes": self.notes,
             "cost_s": cost_s(self.costs, self._counts()),
         }
 

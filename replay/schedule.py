@@ -372,6 +372,7 @@ class Schedule:
         if state.device["registered"][0]:
             what = REGISTERED if registers else SETTLED
             self.program.tell(state, self.program.memory, now_ns, what, 0)
+            self.program.raise_failure()
 
     def advance(self, events: "NDArray[np.void]", counts: "NDArray[np.void]", until_ns: int) -> None:
         """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""
@@ -381,6 +382,7 @@ class Schedule:
         run = (self.state, program.memory, *verbs, events, counts, cursors, until_ns)
         while _advance(*run) == LOG_FULL:
             self._drain_log()
+        program.raise_failure()
 
     def finish(self, end_ns: int) -> None:
         """Act up to the end of the trace, then close the books."""

@@ -1,10 +1,13 @@
 """What people see in a terminal: tables that fit 80 columns, with units."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from replay.capabilities import in_words
 from replay.parameters import Parameter, word_of
 from replay.policies.protocol import Policy
+from tracer import plain
 
 WIDTH = 80
 
@@ -27,12 +30,14 @@ def policy_table(policies: list[Policy]) -> None:
     """Each policy with its parameters, needs and source."""
     console = new_console()
     for policy in policies:
-        console.print(f"[bold]{policy.name}[/bold]: {policy.summary}")
+        console.print(f"[bold]{policy.name}[/bold]: {escape(plain(policy.summary))}")
         for parameter in policy.parameters:
             console.print(f"  {parameter.name}={_default(parameter)}  {parameter.meaning}", markup=False)
-        console.print(f"  needs of the trace: {', '.join(sorted(policy.requires)) or 'nothing'}")
-        console.print(f"  needs of a kernel: {policy.needs_of_kernel}")
-        console.print(f"  source: {policy.source}", style="dim")
+        console.print(f"  needs of the trace: {in_words(policy.requires) or 'nothing'}", markup=False)
+        for lacking, shows in sorted(policy.without.items()):
+            console.print(f"  without {in_words([lacking])}: {plain(shows)}", markup=False)
+        console.print(f"  needs of a kernel: {plain(policy.needs_of_kernel)}", markup=False)
+        console.print(f"  source: {plain(policy.source)}", style="dim", markup=False)
 
 
 def _default(parameter: Parameter) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 
 from replay.parameters import Value, pairs
+from replay.policies.installed import from_entry_points
 from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
@@ -13,24 +13,34 @@ from tracer import Fault, Guest
 _BUILT_IN = (
     "never", "upstream", "boundary", "bitmap", "hints", "balloon_hinting", "clairvoyant", "oracle",
 )  # fmt: skip
-ENTRY_POINTS = "pagetide.policies"
 CEILING = "oracle"  # what `share_of_oracle` is a share of
 
 
 @cache
+def _found() -> tuple[dict[str, Policy], dict[str, Fault]]:
+    built_in = [import_module(f"replay.policies.{name}").POLICY for name in _BUILT_IN]
+    others, faults = from_entry_points({policy.name for policy in built_in})
+    return {policy.name: policy for policy in [*built_in, *others]}, faults
+
+
 def registry() -> dict[str, Policy]:
     """All policies by name: the built-in ones, then those of installed entry points."""
-    policies = [import_module(f"replay.policies.{name}").POLICY for name in _BUILT_IN]
-    policies += [entry.load() for entry in entry_points(group=ENTRY_POINTS)]
-    return {policy.name: policy for policy in policies}
+    return _found()[0]
+
+
+def unusable() -> dict[str, Fault]:
+    """Why other installed policies cannot be used, by the name of their entry point."""
+    return _found()[1]
 
 
 def policy_named(name: str) -> Policy:
     """The policy of that name.
 
     Raises:
-        Fault: when there is none.
+        Fault: when there is none, or it cannot be used.
     """
+    if name not in registry() and name in unusable():
+        raise unusable()[name]
     if name not in registry():
         raise Fault(
             f"there is no policy {name!r}",

@@ -78,6 +78,10 @@ class Setting:
         return int(self.params["order"])
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Program:
     """What the engine runs.
@@ -91,6 +95,7 @@ class Program:
         reports: False when the policy never reports anything, not even at the start.
         to_tail: what it isolated goes back to the tail of the lists, else as any free.
         imposes: what it takes besides the work that is measured, in numbers, by name.
+        raise_failure: raises what a verb raised. Compiled ones raise nothing.
     """
 
     arrive: Any
@@ -103,6 +108,7 @@ class Program:
     reports: bool = True
     to_tail: bool = True
     imposes: Mapping[str, int] = field(default_factory=dict)
+    raise_failure: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from replay.device import Device
 from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
+from replay.policies.protocol import Policy
 from replay.start import LISTED, Start
 from replay.state import NEVER
 from tests.oracle import model
@@ -267,9 +268,12 @@ def bins_of(case: Case) -> list[int]:
     return sorted({at for at in inner if at < case.end_ns} | {case.end_ns})
 
 
-def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> Group:
+def run_engine(
+    case: Case, how: How, batch: int, reported_heads: list[int], policy: Policy | None = None
+) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
-    setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
+    policy = policy or policy_named(how.policy)
+    setting = policy.settle(case.guest, {"order": how.order, **how.params})
     options = Options(start=how.start, backing=how.backing, device=how.device, logging=True)
     start = start_of(case, reported_heads)
     bins_ns = np.array(bins_of(case), np.int64)
