@@ -32,8 +32,9 @@ def stages_path(trace: Path) -> Path:
 
 def fetch(folder: Path) -> Path:
     """Download and unpack the source release; the unpacked tree."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", PROGRAM, "-d", folder]
-    subprocess.run([*pip, f"{PROGRAM}=={VERSION}"], check=True)
+    wanted = ["--no-deps", "--no-binary", PROGRAM, f"{PROGRAM}=={VERSION}"]
+    pip = [sys.executable, "-m", "pip", "download", "-q", *wanted, "-d", str(folder)]
+    subprocess.run(pip, check=True)
     archive = folder / f"{PROGRAM}-{VERSION}.tar.gz"
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
@@ -84,10 +85,10 @@ def record(trace: Path, jobs: int) -> None:
     with tempfile.TemporaryDirectory(dir=trace.absolute().parent) as folder:
         tree = fetch(Path(folder))
         stages = stages_path(trace.absolute())
-        work = [sys.executable, "-m", "benchmarks.build", "run", tree, str(jobs), stages]
-        pagetide = [sys.executable, "-c", "from replay.main import main; main()", "record", trace.absolute()]
+        work: list[str | Path] = [sys.executable, "-m", "benchmarks.build", "run", tree, str(jobs), stages]
+        pagetide = [sys.executable, "-c", "from replay.main import main; main()", "record"]
         options = ["--layer", "buddy", "--resync", "60s", "--force"]
-        subprocess.run([*pagetide, *options, "--", *work], check=True, cwd=REPO)
+        subprocess.run([*pagetide, trace.absolute(), *options, "--", *work], check=True, cwd=REPO)
 
 
 def main(verb: str, path: Path, jobs: int = JOBS, stages: Path | None = None) -> None:

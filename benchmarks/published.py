@@ -1,6 +1,7 @@
 """Published results of page reporting, beside a replay of your own trace under the same settings.
 
-Usage: python -m benchmarks.published OUT.trace. Prints Markdown tables; docs/published.md reads them.
+Usage: python -m benchmarks.published OUT.trace [steady|cold]. Prints Markdown tables, which docs/published.md
+reads.
 What was published is HyperAlloc's evaluation (EuroSys '25; figure files of its artifact: clang 16 built
 in a guest of 16 GiB and 12 CPUs, Linux 6.1) and the upstream series (Duyck, lore, v10 to v17). Nothing
 that was run is modelled here: ours is a replay of another build on another guest, so only shapes compare.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.build import stages_path
 from benchmarks.settling import settled
@@ -70,8 +72,8 @@ def rows() -> list[Row]:
 class Footprint:
     """Managed minus reclaimed memory over time: `time_s` from the start of the replay, `gib` then."""
 
-    time_s: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-    gib: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+    time_s: NDArray[np.float64]
+    gib: NDArray[np.float64]
 
     @classmethod
     def of(cls, result: Result) -> "Footprint":
@@ -89,7 +91,7 @@ class Footprint:
 
     def at(self, instant_s: float) -> float:
         """GiB at an instant, the last told by then."""
-        return float(self.gib[max(np.searchsorted(self.time_s, instant_s, "right") - 1, 0)])
+        return float(self.gib[max(int(np.searchsorted(self.time_s, instant_s, "right")) - 1, 0)])
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def settings_table(done: Replay, asked: Sequence[Row], stages: Stages) -> str:
             "redundant GiB",
             "calls",
             "passes",
+            "entries walked, M",
         ),
         (_setting(row, result, ours) for row, result in zip(asked, done.results, strict=True)),
     )
@@ -167,6 +170,7 @@ def _setting(row: Row, result: Result, ours: dict[str, float]) -> list[str]:
         f"{reports['redundant_bytes'] / GIB:.2f}",
         f"{reports['calls']:,}",
         f"{reports['passes']:,}",
+        f"{told['work']['entries_walked'] / 1e6:,.1f}",
     ]
 
 
@@ -242,7 +246,7 @@ def report(trace: Trace, start: str) -> None:
     print(stages_table(done, asked, stages), flush=True)
 
 
-def main(path: Path) -> None:
+def main(path: Path, beginnings: Sequence[str]) -> None:
     """All tables of a trace, then the settling of an idle guest."""
     trace = open_trace(path)
     guest, (first_ns, last_ns) = trace.manifest.guest, trace.span_ns
@@ -250,13 +254,13 @@ def main(path: Path) -> None:
         f"{path.name}: {trace.rows:,} events over {(last_ns - first_ns) / 6e10:.1f} min, {guest.cpus} CPUs,"
     )
     print(f"Linux {guest.kernel_release}, lost {trace.manifest.lost}")
-    for start in BEGINNINGS:
+    for start in beginnings:
         report(trace, start)
     seconds, passes = settled()
     print(f"\nidle guest, 32 GiB: all at the host after {seconds:.1f} s, {passes} passes (published: 30 s)")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or BEGINNINGS)
