@@ -234,12 +234,21 @@ def stages_table(done: Replay, asked: Sequence[Row], stages: Stages) -> str:
     return table(headings, (cells(*each) for each in stages.ends_s.items()))
 
 
+def memory_line(done: Replay) -> str:
+    """What the guest managed and used, so that footprints have a scale."""
+    line = done.results[0].timeline
+    managed, used = line["managed_bytes"] / GIB, (line["managed_bytes"] - line["free_bytes"]) / GIB
+    low, high, first, last = (float(of) for of in (used.min(), used.max(), managed[0], managed[-1]))  # type: ignore[arg-type]
+    return f"Used: {low:.2f} to {high:.2f} GiB; managed: {first:.2f} GiB at first, {last:.2f} at the end"
+
+
 def report(trace: Trace, start: str) -> None:
     """The tables of one way to begin."""
     asked, begin = rows(), time.perf_counter()
     done = replayed(trace, [row.policy for row in asked], Options(start=start))
     took_s = time.perf_counter() - begin
     stages = Stages.of(trace, done.start.now_ns)
+    print(f"\n{memory_line(done)}")
     print(f"\n## --start {start} ({len(asked)} settings and their ceilings in {took_s:.0f} s)\n")
     print(settings_table(done, asked, stages))
     print(shape_table(done, asked, stages))

@@ -75,6 +75,11 @@ def test_stages_tell_what_the_host_backs_at_their_ends(seen: tuple[Replay, publi
     assert cells(text, "clean")[-1] == "11.6"
 
 
+def test_the_scale_is_what_the_guest_managed_and_used(seen: tuple[Replay, published.Stages]) -> None:
+    line = published.memory_line(seen[0])
+    assert line == "Used: 0.87 to 1.00 GiB; managed: 2.00 GiB at first, 2.00 at the end"
+
+
 def test_without_stages_the_whole_trace_is_the_build(tmp_path: Path) -> None:
     trace = open_trace(made_up(tmp_path / "b.trace", 1))
     assert published.Stages.of(trace, 10).ends_s == {"build": pytest.approx(120, abs=0.01)}
