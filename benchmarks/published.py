@@ -149,6 +149,8 @@ def settings_table(done: Replay, asked: Sequence[Row], stages: Stages) -> str:
             "calls",
             "passes",
             "entries walked, M",
+            "p50 s",
+            "divergence",
         ),
         (_setting(row, result, ours) for row, result in zip(asked, done.results, strict=True)),
     )
@@ -158,6 +160,7 @@ def _setting(row: Row, result: Result, ours: dict[str, float]) -> list[str]:
     told, page = result.summary, row.published
     reclaimed, reports = told["reclaimed"], told["reports"]
     share = reclaimed["share_of_oracle"]
+    last = told["latency_s"]["p50"], told["divergence"]
     return [
         row.label,
         f"{ours[row.label]:.2f}",
@@ -171,6 +174,10 @@ def _setting(row: Row, result: Result, ours: dict[str, float]) -> list[str]:
         f"{reports['calls']:,}",
         f"{reports['passes']:,}",
         f"{told['work']['entries_walked'] / 1e6:,.1f}",
+        *(
+            "-" if value is None else f"{value:.2f}"
+            for value in (told["latency_s"]["p50"], told["divergence"])
+        ),
     ]
 
 

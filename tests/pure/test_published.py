@@ -52,7 +52,7 @@ def test_each_setting_stands_beside_the_published_one(seen: tuple[Replay, publis
     assert cells(text, "static")[:6] == ["static", "0.33", "1.000", "2.000", "658.6", "1.000"]
     row = cells(text, "o=9 d=2s c=32")
     assert row[4:7] == ["434.5", "0.660", "0.897"]
-    assert row[-3:] == ["1", "1", "0.0"]
+    assert row[-5:-1] == ["1", "1", "0.0", "2.02"]
     assert cells(text, "oracle, o=0")[4:7] == ["-", "-", "-"]
 
 
