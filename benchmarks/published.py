@@ -160,7 +160,6 @@ def _setting(row: Row, result: Result, ours: dict[str, float]) -> list[str]:
     told, page = result.summary, row.published
     reclaimed, reports = told["reclaimed"], told["reports"]
     share = reclaimed["share_of_oracle"]
-    last = told["latency_s"]["p50"], told["divergence"]
     return [
         row.label,
         f"{ours[row.label]:.2f}",

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from replay.api import replay
+from replay.device import Device
 from replay.engine import Options
+from replay.state import NEVER
 from replay.validation import validate
 
 HERE = Path(__file__).parent
 TRACE = HERE.parent.parent / "data" / "database.trace"
 GOLDEN = HERE / "database.json"
 
+SPANS = ((0, 20 * 10**9), (30 * 10**9, NEVER))
+
 CASES: dict[str, tuple[list[str], Options]] = {
     "default": ([], Options()),
-    "cold": (["upstream", "oracle"], Options(start="cold")),
+    "cold": ([], Options(start="cold")),
+    "device": (["upstream", "boundary", "hints"], Options(device=Device(fail_every=3, registered_ns=SPANS))),
     "recorded": (["upstream"], Options(start="recorded")),
     "2m": (["upstream", "oracle"], Options(backing="2m")),
     "thp": (["upstream:order=5", "upstream"], Options(backing="thp")),

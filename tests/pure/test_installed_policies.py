@@ -19,7 +19,8 @@ from tracer import Fault, open_trace
 
 HEAD = """
 from replay.policies.plain import Verbs, plain_program
-from replay.policies.protocol import ORDER, Parameter, Policy
+from replay.parameters import Parameter
+from replay.policies.protocol import ORDER, Policy
 
 def policy(name="mine", parameters=(ORDER,), **more):
     build = lambda *_: plain_program(Verbs())
