@@ -36,11 +36,11 @@ diverg.: recorded exits of other blocks than the model's lists would hand out:
 what is above the row of never is where the trace cannot follow the policy
 CPU: estimated, of host and guest (docs/costs.md)"""
 
-WORK = ("looked at", "longest", "locks", "rotated", "moved", "resets", "hints", "lost")
+WORK = ("looked at", "longest", "locks", "rotated", "moved", "resets", "caught", "lost")
 WORK_LEGEND = """\
 looked at: list entries and bits   longest: entries under one hold of the lock
 rotated: lists   moved: tail insertions moved aside   resets: of boundaries
-hints: captured   lost: of them, dropped or no longer true"""
+caught: hints of freed blocks   lost: of them, dropped or no longer true"""
 
 WITHIN_S = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 60.0)
 WITHIN_LEGEND = """\
