@@ -66,10 +66,10 @@ def is_whole(m: Memory, unit: Int) -> bool:
 @compiled(nb.boolean(MEMORY, nb.int64, nb.int64))
 def has_whole(m: Memory, first: Int, size: Int) -> bool:
     """Is any unit of a block wholly free?"""
-    for unit in range(first >> m.shape[0], (first + size) >> m.shape[0]):
-        if is_whole(m, unit):
-            return True
-    return False
+    unit, end = first >> m.shape[0], (first + size) >> m.shape[0]
+    while unit < end and not is_whole(m, unit):
+        unit += 1
+    return unit < end
 
 
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)

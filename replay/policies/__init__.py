@@ -10,7 +10,7 @@ from replay.policies.protocol import Policy, Setting
 from tracer import Fault, Guest
 
 # In the order of the comparison table.
-_BUILT_IN = ("never", "upstream", "bitmap", "hints", "oracle")
+_BUILT_IN = ("never", "upstream", "boundary", "bitmap", "hints", "oracle")
 ENTRY_POINTS = "pagetide.policies"
 CEILING = "oracle"  # what `share_of_oracle` is a share of
 

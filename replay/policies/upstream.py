@@ -151,6 +151,8 @@ def _resume(s: State, memory: Words, now_ns: Int) -> None:
         s.meters[0].passes += 1
         return
     drain(s, now_ns, True)
+    if s.device[0].failed or memory[_PHASE] == _REST:
+        s.meters[0].lock_takes += 1  # else the walk goes on in the same hold
     if s.device[0].failed:  # the first error ends the pass
         memory[_ZONE] = len(s.zones)
     elif memory[_PHASE] == _FULL:

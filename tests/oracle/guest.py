@@ -19,6 +19,7 @@ class Zone:
     min: int
     low: int
     boost: int
+    populated: bool = True  # populated_zone(), as the guest says it at the start
 
 
 @dataclass(frozen=True)

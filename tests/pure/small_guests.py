@@ -13,6 +13,7 @@ from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.start import LISTED, Start
+from replay.state import NEVER
 from tests.oracle import model
 from tracer import FrameState, Guest, Op, Zone
 
@@ -26,6 +27,7 @@ STATES = {
 PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
 
 
+CPUS = 2
 TYPES = ["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"]
 
 
@@ -37,7 +39,7 @@ def guest(
     kernel: str = "6.12.1-test",
 ) -> Guest:
     return Guest(
-        kernel_release=kernel, machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
+        kernel_release=kernel, machine="test", cpus=CPUS, page_size=PAGE_SIZE, max_order=max_order,
         pageblock_order=pageblock_order, migratetypes=TYPES, pcp_orders=[], thp_mode=None,
         hz=hz, jiffies=jiffies[0] if jiffies else None,
         jiffies_monotonic_ns=jiffies[1] if jiffies else None,
@@ -104,6 +106,18 @@ def true_state(case: Case, until_ns: int) -> dict[int, str]:
         if ts_ns <= until_ns and pfn % (1 << order) == 0 and _in_a_zone(case.zones, pfn, order):
             state |= dict.fromkeys(range(pfn, pfn + (1 << order)), "free" if kind == "enter" else "used")
     return state
+
+
+@st.composite
+def searched(draw: st.DrawFn, max_events: int = 80) -> Case:
+    """Guests whose free lists compaction searches now and then, also where no zone is."""
+    case = draw(cases(max_events))
+    times = [event[0] for event in case.events]
+    times += draw(st.lists(st.integers(T0_NS + 1, min(case.end_ns, T0_NS + 9_000_000)), max_size=20))
+    search = st.tuples(st.sampled_from(times), st.integers(0, 99))
+    searches = draw(st.lists(search, max_size=30)) if times else []
+    events = case.events + [(ts_ns, "reshuffle", pfn, 0, -1) for ts_ns, pfn in searches]
+    return replace(case, events=sorted(events, key=lambda event: event[0]))
 
 
 @st.composite
@@ -183,7 +197,9 @@ def _fitting(state: dict[int, str], zones: list[Zone], kind: str, place: int, or
 
 def oracle_guest(case: Case) -> model.Guest:
     g = case.guest
-    zones = [model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost) for z in case.zones]
+    zones = [
+        model.Zone(z.name, z.start_pfn, z.end_pfn, z.min, z.low, z.boost, z.managed > 0) for z in case.zones
+    ]
     return model.Guest(
         zones=tuple(zones), max_order=g.max_order, pageblock_order=g.pageblock_order, hz=g.hz,
         page_size=g.page_size, by_pageblock=rules_of(g).by_pageblock,
@@ -209,7 +225,8 @@ def start_of(case: Case, reported_heads: list[int] | None = None) -> Start:
 def columns(events: list[model.Event]) -> dict[str, Any]:
     """Events as the trace's columns: an entry of known type is a drain, of unknown type a page_free."""
     entry = {True: Op.PCPU_DRAIN, False: Op.PAGE_FREE}
-    ops = [Op.ZONE_LOCKED if kind == "exit" else entry[mt >= 0] for _, kind, _, _, mt in events]
+    other = {"exit": Op.ZONE_LOCKED, "reshuffle": Op.COMPACTION_ISOLATE}
+    ops = [other.get(kind) or entry[mt >= 0] for _, kind, _, _, mt in events]
     return {
         "ts_ns": np.array([e[0] for e in events], np.int64),
         "op": np.array(ops, np.uint8),
@@ -217,7 +234,13 @@ def columns(events: list[model.Event]) -> dict[str, Any]:
         "order": np.array([e[3] for e in events], np.uint8),
         "migratetype": np.array([e[4] for e in events], np.int8),
         "aux": np.zeros(len(events), np.uint64),
+        "cpu": np.array([cpu_of(event) for event in events], np.uint16),
     }
+
+
+def cpu_of(event: model.Event) -> int:
+    """The CPU of an event, made up from when and where it is; at times one more than the guest tells of."""
+    return (event[0] + event[2]) % (CPUS + 1)
 
 
 @dataclass(frozen=True)
@@ -228,6 +251,15 @@ class How:
     backing: str
     params: dict[str, Any]
     call_ns: int = 600_000
+    fail_every: int = 0
+    switches: tuple[int, ...] = ()  # when the device unregisters, registers, and so on: ns since the start
+
+    @property
+    def device(self) -> Device:
+        """The same, as the engine is told."""
+        ends = [0, *self.switches, *([NEVER] if len(self.switches) % 2 == 0 else [])]
+        spans = tuple(zip(ends[::2], ends[1::2], strict=True))
+        return Device(call_ns=self.call_ns, fail_every=self.fail_every, registered_ns=spans)
 
 
 BIN_NS = 300_000
@@ -244,7 +276,7 @@ def bins_of(case: Case) -> list[int]:
 def run_engine(case: Case, how: How, batch: int, reported_heads: list[int]) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
     setting = policy_named(how.policy).settle(case.guest, {"order": how.order, **how.params})
-    options = Options(start=how.start, backing=how.backing, device=Device(call_ns=how.call_ns), logging=True)
+    options = Options(start=how.start, backing=how.backing, device=how.device, logging=True)
     start = start_of(case, reported_heads)
     bins_ns = np.array(bins_of(case), np.int64)
     group = Group(
@@ -274,4 +306,6 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
         corrections=case.corrections, listed=case.listed, bins_ns=bins_of(case),
+        cpus=[cpu_of(event) % CPUS for event in case.events],
+        fail_every=how.fail_every, switches=[T0_NS + at_ns for at_ns in how.switches],
     )  # fmt: skip

@@ -33,6 +33,7 @@ from tests.pure.small_guests import (
     listed,
     run_engine,
     run_oracle,
+    searched,
 )
 
 EXAMPLES = 20_000 if os.environ.get("PAGETIDE_SOAK") else 250
@@ -108,8 +109,7 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "waiting": (schedule.waiting_frames * PAGE_SIZE, want.unreported_end_bytes),
         "collisions": (m["collisions"], want.collision_blocks),
         "collision bytes": (m["collision_frames"] * PAGE_SIZE, want.collision_bytes),
-        "walked": (m["entries_walked"], want.entries_walked),
-        "rotations": (m["list_rotations"], want.rotations),
+        "failed calls": (m["failed_calls"], want.failed_calls),
         "inconsistent": (m["inconsistent"], 0),
         "exit_of_used": (t["exit_of_used"], want.exit_of_used),
         "entry_of_free": (t["entry_of_free"], want.entry_of_free),
@@ -129,6 +129,8 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         ),
     }
     assert {k: (int(a), int(b)) for k, (a, b) in numbers.items() if int(a) != int(b)} == {}
+    work = {name: int(m[name]) for name in vars(want.work) if name != "tail_redirects"}
+    assert work | {"tail_redirects": int(s.area.redirected[0])} == vars(want.work)
     assert lists_of(schedule) == want.lists_end
     assert_same_composition(group, want)
 
@@ -158,13 +160,38 @@ def hows() -> st.SearchStrategy[How]:
             "putback": st.sampled_from(["tail", "head"]),
         }
     )
+    boundary = st.fixed_dictionaries(
+        {
+            "high_water": st.integers(1, 4),
+            "delay": st.sampled_from([0, 300_000, 1_000_000, 7_000_000]),
+            "capacity": st.integers(1, 4),
+            "rounding": st.sampled_from(["none", "wheel"]),
+        }
+    )
+    bitmap = st.fixed_dictionaries(
+        {"threshold": st.sampled_from([1, 1, 2, 3, 6]), "capacity": st.integers(1, 4)}
+    )
+    hints = st.fixed_dictionaries(
+        {
+            "container": st.sampled_from(["set", "ring", "array"]),
+            "size": st.integers(1, 8),
+            "delay": st.sampled_from([0, 300_000, 1_000_000, 7_000_000]),
+            "capacity": st.integers(1, 4),
+        }
+    )
     order, start = st.integers(0, 5), st.sampled_from(["steady", "cold", "recorded"])
     backing, call_ns = (
         st.sampled_from(["4k", "2m", "thp"]),
         st.sampled_from([0, 1000, 600_000, 5_000_000]),
     )
+    fail_every = st.sampled_from([0, 0, 1, 2, 3])
+    switches = st.lists(st.integers(1, 40_000_000), max_size=4, unique=True).map(sorted).map(tuple)
+    trouble = fail_every, st.one_of(st.just(()), switches)
     return st.one_of(
-        st.builds(How, st.just("upstream"), order, start, backing, upstream, call_ns),
+        st.builds(How, st.just("upstream"), order, start, backing, upstream, call_ns, *trouble),
+        st.builds(How, st.just("boundary"), order, start, backing, boundary, call_ns, *trouble),
+        st.builds(How, st.just("bitmap"), order, start, backing, bitmap, call_ns, *trouble),
+        st.builds(How, st.just("hints"), order, start, backing, hints, call_ns, *trouble),
         st.builds(How, st.sampled_from(["oracle", "never"]), order, start, backing, st.just({})),
     )
 
@@ -199,6 +226,14 @@ def test_every_number_is_the_same_when_snapshots_heal_what_was_lost_or_never_kno
 @thorough
 @given(listed(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
 def test_every_number_is_the_same_when_the_lists_were_read_at_the_start(
+    case: Case, how: How, batch: int, random: Any
+) -> None:
+    check(case, how, batch, random)
+
+
+@thorough
+@given(searched(), hows(), st.integers(1, 40), st.randoms(use_true_random=False))
+def test_every_number_is_the_same_when_compaction_searches_the_lists(
     case: Case, how: How, batch: int, random: Any
 ) -> None:
     check(case, how, batch, random)

@@ -131,3 +131,4 @@ def test_the_device_s_coming_starts_the_clock_and_its_going_stops_it() -> None:
     # during a run: it finishes, and the new device's clock starts when it has
     outcome = hinting(guest, [], 30, state=state, switches=[round(10.5 * MS), 11 * MS])
     assert [row[0] for row in rows(outcome)] == [12, 12, 24, 24]
+    assert hinting(guest, [], 100, state=state, switches=[round(10.5 * MS)]).passes == 1

@@ -52,6 +52,7 @@ def test_bits_set_ahead_of_the_scan_are_seen_and_those_behind_wait_for_another_h
     # a hint for a bit that is set already can queue as well
     outcome = small(guest_of((0, 200)), [*events, *meanwhile, leave(9, 0), enter(9, 0)], threshold=2)
     assert pfns(outcome)[-2:] == [0, 8] and outcome.passes == 2
+    assert outcome.work.hints_captured == 7  # but it is no new hint
 
 
 def test_work_is_queued_again_only_by_a_hint_even_if_enough_are_left() -> None:
@@ -61,6 +62,13 @@ def test_work_is_queued_again_only_by_a_hint_even_if_enough_are_left() -> None:
     assert (outcome.passes, pfns(outcome)) == (1, [64, 72])
     outcome = small(guest, [*events, enter(500, 24)])
     assert outcome.passes == 2 and sorted(pfns(outcome)) == [0, 8, 16, 24, 64, 72]
+
+
+def test_a_bit_is_cleared_before_the_report_and_can_be_set_again_during_it() -> None:
+    events = [enter(0, 0), enter(0, 16), leave(0.5, 16), enter(0.6, 16), enter(50, 32)]
+    outcome = small(guest_of((0, 200)), events)
+    assert outcome.work.hints_captured == 4
+    assert pfns(outcome) == [0, 16, 16, 32]
 
 
 def test_a_block_split_or_taken_before_the_scan_is_a_failed_recheck() -> None:

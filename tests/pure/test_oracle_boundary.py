@@ -1,5 +1,6 @@
 """Hand-computed scenarios of the oracle's ``boundary`` policy (Duyck v10)."""
 
+from dataclasses import replace
 from typing import Any
 
 from tests.oracle.model import Event, Outcome, Replay
@@ -122,6 +123,11 @@ def test_the_mark_moves_to_the_next_when_its_block_leaves() -> None:
     # after the first call the tail is 0 8 (reported, in the order taken); the walk of the second fill
     # marks 0; when 8 leaves, the mark stays; when 0 leaves, there is nothing behind it
     assert marks[7:10] == [None, 0, None]
+    marks.clear()
+    events = [*(enter(0, pfn) for pfn in spaced(8)), leave(11.5, 0)]
+    small(guest_of((0, 200)), events, params={"capacity": 3}, observer=watch)
+    # three behind, 0 8 16: when 0 leaves, the next one is the mark
+    assert marks[9:11] == [None, 8]
 
 
 def test_a_reshuffle_loses_the_marks_of_the_movable_lists_of_the_active_zone() -> None:
@@ -153,6 +159,22 @@ def test_a_zone_requested_during_its_last_batch_goes_on_and_the_timer_fires_in_v
     assert outcome.work.lock_takes == 3
 
 
+def test_a_timer_that_expires_during_a_pass_fires_when_it_ends() -> None:
+    params = {"delay_ns": MS}
+    outcome = small(guest_of((0, 40)), [enter(0, 0), enter(2, 8)], params=params, call_ns=5 * MS)
+    # the request of 2 ms has a timer for 3 ms; its block goes with the same pass, which ends at 11 ms
+    assert rows(outcome) == [(6, 1, 0, 2), (11, 2, 8, 2)]
+    assert outcome.passes == 2
+
+
+def test_only_the_first_of_the_requested_zones_sets_the_timer() -> None:
+    guest = guest_of((0, 40), (40, 80))
+    outcome = small(guest, [enter(0, 0), enter(0, 40), enter(10.5, 8)])
+    # zone 0 is requested anew while zone 1 still is: it goes on, and no timer is set
+    assert rows(outcome) == [(11, 1, 0, 2), (12, 2, 8, 2), (13, 3, 40, 2)]
+    assert outcome.passes == 1
+
+
 def test_the_min_watermark_leaves_the_list_and_no_low_watermark_gates() -> None:
     guest = guest_of((0, 40), wm=(8, 1000, 0))
     outcome = small(guest, [enter(0, 0), enter(1, 8), enter(2, 16)])
@@ -171,6 +193,7 @@ def test_a_merged_block_is_not_flagged_and_reported_again_at_the_larger_order() 
 
 def test_registration_requests_every_populated_zone() -> None:
     guest = guest_of((0, 40), (40, 80))
+    guest = replace(guest, zones=(guest.zones[0], replace(guest.zones[1], populated=False)))
     state = dict.fromkeys(range(16), "free")
     outcome = boundary(guest, [], start="cold", state=state)
     assert rows(outcome) == [(101, 1, 0, 3), (101, 1, 8, 3)][::-1]

@@ -119,6 +119,16 @@ def test_a_refused_or_failed_hint_is_dropped() -> None:
     assert (outcome.work.hints_dropped, outcome.unreported_end_bytes) == (3, 12 * PAGE)
 
 
+def test_what_a_watermark_refused_is_gated_until_the_next_pass() -> None:
+    guest = guest_of((0, 800), wm=(0, 0, 0))
+    events = [enter(0, 0), *(enter(20, pfn) for pfn in (16, 32, 48))]
+    outcome = hints(events, "ring", guest=guest, bins_ns=[5 * MS, 15 * MS, 50 * MS])
+    # 4 frames are not above 0 + 4; later 16, 12 and 8 are
+    assert pfns(outcome) == [16, 32, 48]
+    seen = [(parts["waiting"], parts["gated"]) for parts in outcome.compositions]
+    assert seen == [(4, 0), (0, 4), (4, 0)]
+
+
 def test_unregistering_forgets_the_hints() -> None:
     events = [enter(0, 0), enter(20, 16)]
     for container in ("set", "ring"):

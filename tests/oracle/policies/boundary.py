@@ -41,10 +41,15 @@ class BoundaryReplay(Reporting):
         if zone not in self.requested and unreported >= self.high_water:
             self._request(zone)
 
+    def on_start(self, unflagged: list[int]) -> None:
+        """A cold start is a registration, and so is one that finds memory that is not reported."""
+        if self.setup.start == "cold" or (self.setup.start == "recorded" and unflagged):
+            self.on_registered()
+
     def on_registered(self) -> None:
         """page_reporting_register(): the initial flush of every populated zone."""
         for zone, limits in enumerate(self.guest.zones):
-            if any(limits.start_pfn <= frame < limits.end_pfn for frame in self.frames.managed):
+            if limits.populated:
                 self._request(zone)
 
     def on_unregistered(self) -> None:
