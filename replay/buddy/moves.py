@@ -63,6 +63,15 @@ def is_whole(m: Memory, unit: Int) -> bool:
     return all_set(m.free, unit << m.shape[0], np.int64(1) << m.shape[0])
 
 
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64))
+def has_whole(m: Memory, first: Int, size: Int) -> bool:
+    """Is any unit of a block wholly free?"""
+    unit, end = first >> m.shape[0], (first + size) >> m.shape[0]
+    while unit < end and not is_whole(m, unit):
+        unit += 1
+    return unit < end
+
+
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone: Int) -> None:
     """Learn the type of the pageblocks an entry lies in; say so where a policy may not know it."""
@@ -185,7 +194,7 @@ def enter(m: Memory, out: Records, first: Int, order: Int, migratetype: Int, fpi
         if already < size and is_whole(m, unit) and is_unit(m, unit, zone):
             freed(m, out, unit << unit_order, unit_order, fpi, zone)
         return
-    if already == 0:
+    if already == 0 or not has_whole(m, first, size):
         mark(m.free, first, size, True)
         freed(m, out, first, order, fpi, zone)
         return

@@ -193,8 +193,7 @@ class Events(World):
         Memory new to the guest goes to the tail (__free_pages_core(), FPI_TO_TAIL).
         """
         for piece, piece_order in self.lists.pieces(pfn, order):
-            migratetype, to_tail = self.types.get(piece), new and self.new_to_tail()
-            merged = self.lists.insert(zone, piece, piece_order, migratetype, to_tail=to_tail)
+            merged = self.lists.insert(zone, piece, piece_order, self.types.get(piece), to_tail=new)
             if self.registered:
                 self.arrive(zone, *merged)
 

@@ -202,10 +202,6 @@ class World:
         """Whether a put-back goes to the tail (else by the ordinary rule)."""
         return True
 
-    def new_to_tail(self) -> bool:
-        """Whether memory new to the guest goes to the tail (else by the ordinary rule)."""
-        return True
-
     def map_bits(self) -> tuple[int, int]:
         """Bits of the policy's maps, and how many of them cover no managed frame."""
         return 0, 0

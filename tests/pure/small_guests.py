@@ -28,6 +28,7 @@ STATES = {
 PAGE_SIZE = 256 << 10  # so that a host huge page is 8 frames
 
 
+CPUS = 2
 TYPES = ["Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate"]
 
 
@@ -39,7 +40,7 @@ def guest(
     kernel: str = "6.12.1-test",
 ) -> Guest:
     return Guest(
-        kernel_release=kernel, machine="test", cpus=1, page_size=PAGE_SIZE, max_order=max_order,
+        kernel_release=kernel, machine="test", cpus=CPUS, page_size=PAGE_SIZE, max_order=max_order,
         pageblock_order=pageblock_order, migratetypes=TYPES, pcp_orders=[], thp_mode=None,
         hz=hz, jiffies=jiffies[0] if jiffies else None,
         jiffies_monotonic_ns=jiffies[1] if jiffies else None,
@@ -235,7 +236,13 @@ def columns(events: list[model.Event]) -> dict[str, Any]:
         "order": np.array([e[3] for e in events], np.uint8),
         "migratetype": np.array([e[4] for e in events], np.int8),
         "aux": np.zeros(len(events), np.uint64),
+        "cpu": np.array([cpu_of(event) for event in events], np.uint16),
     }
+
+
+def cpu_of(event: model.Event) -> int:
+    """The CPU of an event, made up from when and where it is; at times one more than the guest tells of."""
+    return (event[0] + event[2]) % (CPUS + 1)
 
 
 @dataclass(frozen=True)
@@ -305,5 +312,6 @@ def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome
         oracle_guest(case), {f: w for f, w in case.state.items() if w != "absent"}, set(reported_heads),
         T0_NS, case.end_ns, case.events, how.policy, params, how.start, how.backing, call_ns=how.call_ns,
         corrections=case.corrections, listed=case.listed, bins_ns=bins_of(case),
+        cpus=[cpu_of(event) % CPUS for event in case.events],
         fail_every=how.fail_every, switches=[T0_NS + at_ns for at_ns in how.switches],
     )  # fmt: skip

@@ -173,6 +173,17 @@ def hows() -> st.SearchStrategy[How]:
             "rounding": st.sampled_from(["none", "wheel"]),
         }
     )
+    bitmap = st.fixed_dictionaries(
+        {"threshold": st.sampled_from([1, 1, 2, 3, 6]), "capacity": st.integers(1, 4)}
+    )
+    hints = st.fixed_dictionaries(
+        {
+            "container": st.sampled_from(["set", "ring", "array"]),
+            "size": st.integers(1, 8),
+            "delay": st.sampled_from([0, 300_000, 1_000_000, 7_000_000]),
+            "capacity": st.integers(1, 4),
+        }
+    )
     order, start = st.integers(0, 5), st.sampled_from(["steady", "cold", "recorded"])
     backing, call_ns = (
         st.sampled_from(["4k", "2m", "thp"]),
@@ -196,6 +207,8 @@ def hows() -> st.SearchStrategy[How]:
     return st.one_of(
         st.builds(How, st.just("upstream"), *plain, upstream, call_ns, *trouble),
         st.builds(How, st.just("boundary"), *plain, boundary, call_ns, *trouble),
+        st.builds(How, st.just("bitmap"), *plain, bitmap, call_ns, *trouble),
+        st.builds(How, st.just("hints"), *plain, hints, call_ns, *trouble),
         st.builds(How, st.just("balloon-hinting"), *plain, hinting, call_ns, *trouble),
         st.builds(How, st.just("clairvoyant"), *plain, horizon, call_ns, *trouble),
         st.builds(How, st.sampled_from(["oracle", "never"]), *plain, st.just({}), call_ns, *trouble),

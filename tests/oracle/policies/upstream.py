@@ -50,10 +50,6 @@ class UpstreamReplay(Reporting):
         """Tail from 5.10 on; before, the ordinary rule (head at the two top orders)."""
         return self.putback == "tail"
 
-    def new_to_tail(self) -> bool:
-        """As put-backs do: both came with FPI_TO_TAIL."""
-        return self.putback == "tail"
-
     # -- requests -----------------------------------------------------------------------------
 
     def on_start(self, unflagged: list[int]) -> None:
