@@ -23,6 +23,7 @@ from replay.isolation import KEPT, hold, isolate, read_counts, undo
 from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
 from replay.parts import visit
+from replay.policies.kit.timer import LONGEST_NS, SECOND_NS
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -38,7 +39,6 @@ from replay.policies.protocol import (
     Program,
     new_memory,
 )
-from replay.policies.timer import LONGEST_NS, SECOND_NS
 from replay.state import MAX_ORDER, NEVER, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
 from tracer import Guest

@@ -18,6 +18,9 @@ from replay.isolation import read_counts
 from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
 from replay.parts import visit
+from replay.policies.kit.rechecking import give_back, hint_of, recheck
+from replay.policies.kit.unit_bits import clear_bit, is_set, next_set, set_bit, words_for
+from replay.policies.kit.work import OWN, begin, end, is_running, queue, told
 from replay.policies.protocol import (
     ARRIVE,
     MEMORY,
@@ -30,9 +33,6 @@ from replay.policies.protocol import (
     Program,
     new_memory,
 )
-from replay.policies.rechecking import give_back, hint_of, recheck
-from replay.policies.unit_bits import clear_bit, is_set, next_set, set_bit, words_for
-from replay.policies.work import OWN, begin, end, is_running, queue, told
 from replay.state import STATE, State
 from tracer import Guest
 

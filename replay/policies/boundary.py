@@ -23,6 +23,7 @@ from replay.isolation import drain, isolate, read_counts
 from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
 from replay.parts import visit
+from replay.policies.kit.timer import OWN, ROUNDING, SECOND_NS, delay, fires_ns, with_clock
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -38,7 +39,6 @@ from replay.policies.protocol import (
     Policy,
     Program,
 )
-from replay.policies.timer import OWN, ROUNDING, SECOND_NS, delay, fires_ns, with_clock
 from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
 from tracer import Guest

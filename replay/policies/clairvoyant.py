@@ -16,6 +16,7 @@ from replay.buddy.lists import slots_of
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
+from replay.policies.kit.timer import LONGEST_NS, SECOND_NS
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
@@ -30,7 +31,6 @@ from replay.policies.protocol import (
     Program,
     new_memory,
 )
-from replay.policies.timer import LONGEST_NS, SECOND_NS
 from replay.state import NEVER, STATE, State
 from tracer import Guest
 

@@ -18,7 +18,7 @@ from replay.isolation import read_counts
 from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
 from replay.parts import visit
-from replay.policies.containers import (
+from replay.policies.kit.containers import (
     CONTAINERS,
     begin_pass,
     end_pass,
@@ -28,6 +28,9 @@ from replay.policies.containers import (
     store,
     with_container,
 )
+from replay.policies.kit.rechecking import give_back, hint_of, recheck
+from replay.policies.kit.timer import SECOND_NS, delay
+from replay.policies.kit.work import DELAY_NS, begin, end, is_running, queue, told
 from replay.policies.protocol import (
     ARRIVE,
     MEMORY,
@@ -39,9 +42,6 @@ from replay.policies.protocol import (
     Policy,
     Program,
 )
-from replay.policies.rechecking import give_back, hint_of, recheck
-from replay.policies.timer import SECOND_NS, delay
-from replay.policies.work import DELAY_NS, begin, end, is_running, queue, told
 from replay.state import STATE, State
 from tracer import Guest
 

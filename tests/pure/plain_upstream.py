@@ -8,9 +8,9 @@ from replay.geometry import MOVABLE
 from replay.isolation import drain, free_known, isolate, read_counts, rotate
 from replay.parts import visit
 from replay.policies import policy_named
+from replay.policies.kit.timer import OWN, fires_ns, with_clock
 from replay.policies.plain import Verbs, blocks, free_lists, is_reported, plain_program, room
 from replay.policies.protocol import INSTANT, REGISTERED, REPORT, SLEEP, UNREGISTERED
-from replay.policies.timer import OWN, fires_ns, with_clock
 from replay.state import NEVER, ORDER
 
 IDLE, REQUESTED, ACTIVE = range(3)

@@ -18,10 +18,10 @@ import numba as nb
 from replay.buddy.area import NOBODY
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
+from replay.policies.kit.rechecking import still_free
+from replay.policies.kit.unit_bits import clear_bit, is_set, next_set, set_bit, words_for
+from replay.policies.kit.work import OWN
 from replay.policies.protocol import MEMORY, new_memory
-from replay.policies.rechecking import still_free
-from replay.policies.unit_bits import clear_bit, is_set, next_set, set_bit, words_for
-from replay.policies.work import OWN
 from replay.state import STATE, State
 from tracer import Fault, Guest
 
