@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replay.capabilities import unfit
 from replay.costs import Costs
 from replay.device import Device
 from replay.engine import Options, Run, run_all
 from replay.limits import limits
 from replay.policies import ceiling, comparison, parse, policy_named, unusable
+from replay.policies.fitness import unfit
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start

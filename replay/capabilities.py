@@ -1,13 +1,11 @@
-"""What a trace has to tell, and what a policy asks of it."""
+"""What traces may have to tell, and what one has."""
 
 from typing import TYPE_CHECKING
 
-from tracer import Fault, Op, Trace
+from tracer import Op, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from replay.policies.protocol import Setting
+    from collections.abc import Iterable
 
 BUDDY, CPU, COMPACTION, WATERMARKS = "buddy", "cpu", "compaction", "watermarks"
 MEANINGS = {
@@ -31,35 +29,6 @@ def capabilities(trace: Trace) -> frozenset[str]:
     return frozenset(found)
 
 
-def unfit(trace: Trace, setting: "Setting") -> Fault | None:
-    """Why a policy cannot be replayed on a trace: it asks for what the trace has not."""
-    lacking = sorted(setting.policy.requires - capabilities(trace))
-    if not lacking:
-        return None
-    return Fault(
-        f"policy {setting.policy.name} cannot be replayed on {trace.path}",
-        f"it needs to know {in_words(lacking)}, which the trace does not tell",
-        "choose another policy, or record a trace that tells it",
-    )
-
-
-def refuse_unfit(trace: Trace, settings: "Iterable[Setting]") -> None:
-    """Refuse a policy that asks for what the trace has not.
-
-    Raises:
-        Fault: naming both.
-    """
-    for setting in settings:
-        if fault := unfit(trace, setting):
-            raise fault
-
-
 def in_words(wanted: "Iterable[str]") -> str:
     """Capabilities as people read them."""
     return " and ".join(MEANINGS[each] for each in sorted(wanted))
-
-
-def notes(trace: Trace, setting: "Setting") -> "Iterator[str]":
-    """What a policy's result does not show, since the trace does not tell it."""
-    for missing in sorted(setting.policy.without.keys() - capabilities(trace)):
-        yield setting.policy.without[missing]

@@ -14,12 +14,13 @@ from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
-from replay.capabilities import CPU, notes, refuse_unfit
+from replay.capabilities import CPU
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
 from replay.parameters import Parameter
 from replay.policies.building import build
+from replay.policies.fitness import notes, refuse_unfit
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
 from replay.schedule import Schedule

@@ -10,11 +10,11 @@ import pytest
 from replay.buddy.area import NOBODY
 from replay.buddy.checks import list_of, violations
 from replay.buddy.ops import meaning_table
-from replay.capabilities import notes
 from replay.device import Device
 from replay.engine import Group, Options, Run
 from replay.geometry import MOVABLE, Geometry
 from replay.policies import policy_named
+from replay.policies.fitness import notes
 from replay.results import Result
 from replay.start import Start
 from replay.state import NEVER
