@@ -115,6 +115,7 @@ def assert_same(group: Group, want: model.Outcome, policy: str) -> None:
         "collisions": (m["collisions"], want.collision_blocks),
         "collision bytes": (m["collision_frames"] * PAGE_SIZE, want.collision_bytes),
         "failed calls": (m["failed_calls"], want.failed_calls),
+        "bits": (schedule.program.imposes.get("bits", 0), want.bits),
         "inconsistent": (m["inconsistent"], 0),
         "exit_of_used": (t["exit_of_used"], want.exit_of_used),
         "entry_of_free": (t["entry_of_free"], want.entry_of_free),

@@ -7,6 +7,7 @@ import pytest
 from replay import replay, validate
 from replay.geometry import Geometry, disjoint
 from replay.invariants import violations
+from replay.policies import comparison
 from replay.slicing import slice_trace
 from tests.pure.odd_guests import Plain, Shape, write, zone
 from tracer import Fault, Trace, open_trace
@@ -79,7 +80,8 @@ def test_the_model_has_the_frames_and_the_blocks_of_a_plain_count(case: tuple[Tr
 
 def test_every_policy_ends_with_the_memory_of_a_plain_count(case: tuple[Trace, Plain]) -> None:
     trace, plain = case
-    page, done = plain.shape.page_size, replay(trace)
+    settings = comparison(trace.manifest.guest, trace.manifest.guest.pageblock_order)
+    page, done = plain.shape.page_size, replay(trace, settings)
     assert done.fidelity["outside"] == done.fidelity["exit_of_used"] == done.fidelity["entry_of_free"] == 0
     for result in done.results:
         assert violations(result.run) == []

@@ -86,8 +86,8 @@ def test_the_verbs_hear_of_entries_deadlines_and_the_device() -> None:
     lived(verbs)
     assert verbs.heard == [
         ("tell", 0, REGISTERED, 0),
-        ("arrive", 1 * MS, 4, 2, 2, False, 0),
-        ("arrive", 2 * MS, 6, 2, 2, False, 0),
+        ("arrive", 1 * MS, 4, 2, 2, False, 1),
+        ("arrive", 2 * MS, 6, 2, 2, False, 1),
         ("wake", 5 * MS, NEVER),  # once
     ]
 
