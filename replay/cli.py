@@ -68,15 +68,21 @@ def replay(
     *,
     policy: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:key=value,...]", help="A policy; may be repeated. Default: all of them."),
+        typer.Option(
+            metavar="NAME[:key=value,...]",
+            help="A policy and its parameters (pagetide policies); may be repeated. Default: all of them.",
+        ),
     ] = None,
     start: Annotated[
         str,
         typer.Option(
-            help="steady: what is reportable is reported already; cold: nothing is; recorded: as it was."
+            help="steady: what is free in whole units is reclaimed already; cold: nothing is, and the "
+            "device registers; recorded: as the guest's own reporting had it."
         ),
     ] = "steady",
-    backing: Annotated[str, typer.Option(help="How the host backs memory: 4k, 2m or thp.")] = "4k",
+    backing: Annotated[
+        str, typer.Option(help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).")
+    ] = "4k",
     device: Annotated[
         str,
         typer.Option(
@@ -97,7 +103,7 @@ def replay(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Also validate the trace and check the model's invariants."),
+        typer.Option("--check", help="Also compare the model with the last snapshot; check its invariants."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing DIR.")] = False,
     allow_loss: AllowLoss = False,

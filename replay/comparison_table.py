@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from replay.composition import SAMPLED
-from replay.tables import new_console, new_table
+from replay.tables import new_console, new_table, print_hanging
 from tracer import human_bytes, plain
 from tracer.units import human_duration
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 Cells = Callable[[dict[str, Any]], Sequence[str]]
 
-SOON = ("p50", "p90", "p99", "mean", "GiB*s", "ceiling", "missed", "waiting")
+SOON = ("p50", "p90", "p99", "mean", "GiB*s", "ceiling", "missed", "left")
 SOON_LEGEND = """\
 p50 p90 p99: latency of what was reported   mean: reclaimed on average
-ceiling: share of what could be reclaimed at its order, reporting instantly
-missed: in use again before it was reported   waiting: still so at the end"""
+GiB*s: the same over time   ceiling: share of the most possible at its order
+missed: in use again before it was reported   left: unreported at the end"""
 
 PRICE = ("refault", "redund.", "calls", "held", "hits", "diverg.", "CPU")
 PRICE_LEGEND = """\
 refault: reclaimed, then used again   redund.: reported, the host lacked it
 held: GiB*s out of the allocator's reach   hits: blocks taken while held
-diverg.: recorded exits of other blocks than the model's lists would hand out:
-what is above the row of never is where the trace cannot follow the policy
-CPU: estimated, of host and guest (docs/costs.md)"""
+diverg.: exits of other blocks than the model's lists would hand out; what is
+above that of never at the same order is where the trace cannot follow
+CPU: of host and guest, estimated, without exits for calls (docs/costs.md)"""
 
 WORK = ("looked at", "longest", "locks", "rotated", "moved", "resets", "caught", "lost")
 WORK_LEGEND = """\
@@ -67,6 +67,8 @@ def comparison_table(done: "Replay", options: "Options") -> None:
     console = new_console()
     _heading(console, done, options)
     rows = list(zip(_labels([result.policy for result in done.results]), done.results, strict=True))
+    for line in _orders(rows):
+        print_hanging(console, line)
     within = [at for at in WITHIN_S if at <= _span_s(done)]
     _section(console, "how soon, how much", rows, SOON, _soon, SOON_LEGEND)
     _section(console, "at what price", rows, PRICE, _price, PRICE_LEGEND)
@@ -93,6 +95,23 @@ def _heading(console: Console, done: "Replay", options: "Options") -> None:
     )
     for line in done.limits:
         console.print(f"note: {plain(line)}", style="dim", markup=False)
+
+
+def _orders(rows: list[tuple[str, "Result"]]) -> list[str]:
+    """What each order begins with, and the most that is possible at it: policies at different orders
+    compare by bytes, not by shares. The order of most rows comes first, and does not name them.
+    """
+    by_order: dict[int, list[tuple[str, Result]]] = {}
+    for label, result in rows:
+        by_order.setdefault(result.run.setting.order, []).append((label, result))
+    lines: list[str] = []
+    for order, members in sorted(by_order.items(), key=lambda each: -len(each[1])):
+        names = f" ({', '.join(label for label, _ in members)})" if lines else ""
+        start_bytes = max(result.summary["reclaimed"]["start_bytes"] for _, result in members)
+        most = members[0][1].oracle_byte_seconds
+        possible = "" if most is None else f", at most {_short(most / GIB)} GiB*s"
+        lines.append(f"order {order}{names}: {_size(start_bytes)} reclaimed at the start{possible}")
+    return lines
 
 
 def _section(
@@ -185,13 +204,14 @@ def _needs(console: Console, rows: list[tuple[str, "Result"]]) -> None:
     """Each setting, what a kernel would need for it, and what its row does not show."""
     console.print()
     for label, result in rows:
-        console.print(f"{label}: {result.run.setting.text}", style="dim", markup=False)
-        imposed = "".join(f"; {name} {number:,}" for name, number in result.imposes.items())
-        console.print(
-            f"  kernel: {result.run.setting.policy.needs_of_kernel}{imposed}", style="dim", markup=False
+        print_hanging(console, f"{label}: {result.run.setting.text}", style="dim")
+        imposed = "".join(f"; {name}: {number:,}" for name, number in result.imposes.items()).replace(
+            "_", " "
         )
+        needs = plain(result.run.setting.policy.needs_of_kernel)
+        print_hanging(console, f"kernel: {needs}{imposed}", 1, style="dim")
         for line in result.run.notes:
-            console.print(f"  note: {line}", style="dim", markup=False)
+            print_hanging(console, f"note: {plain(line)}", 1, style="dim")
 
 
 def _labels(names: list[str]) -> list[str]:

@@ -21,13 +21,15 @@ from replay.buddy.lists import (
 )
 from replay.device import listed, slot_at
 from replay.exact import settle
+from replay.geometry import MOVABLE
 from replay.jit import Int, compiled
 from replay.parts import put_in, take_out, visit
 from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, IN_HANDS, ISOLATED, STATE, State
 
 MS = 1_000_000
 
-KEPT = -1  # isolate: pageblocks keep their type
+# isolate: pageblocks keep their types; the first one does, and the others turn MOVABLE.
+KEPT, FIRST_KEPT = -1, -2
 
 
 @compiled(nb.int64(STATE, nb.int64))
@@ -61,7 +63,7 @@ def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
     """__isolate_free_page(): take a listed block into the batch's next slot, of which there must be one.
 
     Refused when the zone would fall to its min watermark. From half a pageblock on, its pageblocks turn
-    to `migratetype`: MOVABLE in the kernel, KEPT where the policy restores them.
+    to `migratetype`: MOVABLE in the kernel; KEPT, or FIRST_KEPT where a policy restores the block's type.
     """
     block = s.area.blocks[unit]
     order, zone = np.int64(block.order), np.int64(block.zone)
@@ -82,8 +84,10 @@ def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
     block.order = order
     block.flags |= np.uint8(HELD)
     block.next = device.first
-    if migratetype != KEPT:
-        turn(s.area, unit, order, migratetype)
+    if migratetype == FIRST_KEPT:
+        turn(s.area, unit, order, MOVABLE, 1)
+    elif migratetype != KEPT:
+        turn(s.area, unit, order, migratetype, 0)
     _into_hands(s, unit, order, True, now_ns)
     return True
 

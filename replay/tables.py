@@ -1,8 +1,10 @@
 """What people see in a terminal: tables that fit 80 columns, with units."""
 
+import textwrap
+
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from replay.capabilities import in_words
 from replay.parameters import Parameter, word_of
@@ -26,21 +28,43 @@ def new_table(*columns: str) -> Table:
     return table
 
 
+def print_hanging(console: Console, text: str, depth: int = 0, *, style: str = "", bold: int = 0) -> None:
+    """A line at `depth` levels, its continuations a level deeper; the first `bold` characters stand out."""
+    begin, further = ("  " * levels for levels in (depth, depth + 2))
+    filled = textwrap.fill(
+        text,
+        console.width,
+        initial_indent=begin,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    line = Text(filled, style)
+    line.stylize("bold", 0, bold)
+    console.print(line, soft_wrap=True)
+
+
 def policy_table(policies: list[Policy]) -> None:
     """Each policy with its parameters, needs and source."""
     console = new_console()
     for policy in policies:
-        console.print(f"[bold]{policy.name}[/bold]: {escape(plain(policy.summary))}")
+        print_hanging(console, f"{policy.name}: {plain(policy.summary)}", bold=len(policy.name))
         for parameter in policy.parameters:
-            console.print(f"  {parameter.name}={_default(parameter)}  {parameter.meaning}", markup=False)
-        console.print(f"  needs of the trace: {in_words(policy.requires) or 'nothing'}", markup=False)
+            print_hanging(console, f"{parameter.name}={_default(parameter)}  {_meaning(parameter)}", 1)
+        print_hanging(console, f"needs of the trace: {in_words(policy.requires) or 'nothing'}", 1)
         for lacking, shows in sorted(policy.without.items()):
-            console.print(f"  without {in_words([lacking])}: {plain(shows)}", markup=False)
-        console.print(f"  needs of a kernel: {plain(policy.needs_of_kernel)}", markup=False)
-        console.print(f"  source: {plain(policy.source)}", style="dim", markup=False)
+            print_hanging(console, f"without {in_words([lacking])}: {plain(shows)}", 1)
+        print_hanging(console, f"needs of a kernel: {plain(policy.needs_of_kernel)}", 1)
+        print_hanging(console, f"source: {plain(policy.source)}", 1, style="dim")
 
 
 def _default(parameter: Parameter) -> str:
     if parameter.default is None:
-        return "(pageblock order)"
+        return "(the guest's)"
     return word_of(parameter.written(parameter.default))
+
+
+def _meaning(parameter: Parameter) -> str:
+    """What it means, and the words that it takes."""
+    words = f" ({', '.join(parameter.kind)})" if isinstance(parameter.kind, tuple) else ""
+    return parameter.meaning + words

@@ -281,16 +281,16 @@ def set_type(a: Area, pageblock: Int, migratetype: Int, with_blocks: bool) -> No
         move_blocks(a, pageblock, migratetype)
 
 
-@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64))
-def turn(a: Area, slot: Int, order: Int, migratetype: Int) -> None:
-    """Half a pageblock or more is taken: its pageblocks get another type.
+@compiled(nb.void(AREA, nb.int64, nb.int64, nb.int64, nb.int64))
+def turn(a: Area, slot: Int, order: Int, migratetype: Int, kept: Int) -> None:
+    """Half a pageblock or more is taken: its pageblocks, but the first `kept`, get another type.
 
     Those of the mergeable types; where lists follow pageblocks, what else is free in them moves too.
     """
     if order < a.shape[PAGEBLOCK_ORDER] - 1:
         return
     first, pageblocks = pageblock_of(a, slot), np.int64(1) << max(order - a.shape[PAGEBLOCK_ORDER], 0)
-    for pageblock in range(first, first + pageblocks):
+    for pageblock in range(first + kept, first + pageblocks):
         if a.types[pageblock] < MERGEABLE_TYPES:
             set_type(a, pageblock, migratetype, a.shape[BY_PAGEBLOCK] != 0)
 
@@ -298,4 +298,4 @@ def turn(a: Area, slot: Int, order: Int, migratetype: Int) -> None:
 @compiled(nb.void(AREA, nb.int64, nb.int64))
 def turn_movable(a: Area, slot: Int, order: Int) -> None:
     """__isolate_free_page(): isolating half a pageblock or more turns its pageblocks movable."""
-    turn(a, slot, order, MOVABLE)
+    turn(a, slot, order, MOVABLE, 0)

@@ -228,7 +228,7 @@ POLICY = Policy(
             "reported blocks return to the tail (5.10+) or as any free (5.7)",
         ),
     ),
-    source="mm/page_reporting.c, Linux 5.7 to 6.12",
+    source="mm/page_reporting.c, Linux 5.7 to 7.2",
     needs_of_kernel="Linux 5.7, a balloon with free page reporting",
     build=_build,
     presets={"kernel": {"5.7": {"putback": "head"}}},

@@ -20,7 +20,8 @@ class Reporting(Replay):
     def isolate(self, pfn: int, *, keep_types: bool = False) -> bool:
         """__isolate_free_page(): refused if the zone would fall to its min watermark.
 
-        From order pageblock_order - 1 on, mergeable pageblocks turn MOVABLE, unless ``keep_types``.
+        From order pageblock_order - 1 on, mergeable pageblocks turn MOVABLE; with ``keep_types`` the caller
+        sets the first one back (process_free_page() of Lal's series), so only the others do.
         """
         zone, order = self.lists.blocks[pfn].zone, self.lists.blocks[pfn].order
         available = self.zone_free(zone, self.now) - self.held(zone)
@@ -30,6 +31,9 @@ class Reporting(Replay):
         self.lists.remove(pfn)
         if order >= self.guest.pageblock_order - 1 and not keep_types:
             self._make_movable(pfn, order)
+        elif keep_types:
+            for start in self.types.touched(pfn, order)[1:]:
+                self.types.turn(start, 0, MOVABLE)
         units = self.units_of(pfn, order)
         clocks = {unit: self.since[unit] for unit in units}
         self.batch.append(Isolated(zone, pfn, order, self.now, clocks, set(units)))

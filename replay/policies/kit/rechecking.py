@@ -2,8 +2,8 @@
 
 A hint names the unit that a free block of order >= R began with when it was freed; what is there by
 now only the free lists know. Each hint is looked up under its own hold of the zone lock, and the
-block that begins there now is isolated whole. Its pageblocks keep their types: the policies that do
-this save and restore them, so that memory of a movable zone stays movable.
+block that begins there now is isolated whole. The type of its pageblock is saved and restored, that of
+its first one only: the others of a larger block turn movable, as __isolate_free_page() leaves them.
 """
 
 import numba as nb
@@ -11,7 +11,7 @@ import numba as nb
 from replay.buddy.area import HELD
 from replay.buddy.lists import slots_of
 from replay.device import listed
-from replay.isolation import KEPT, drain, isolate
+from replay.isolation import FIRST_KEPT, drain, isolate
 from replay.jit import Int, compiled
 from replay.state import STATE, State
 
@@ -36,7 +36,7 @@ def recheck(s: State, unit: Int, now_ns: Int) -> bool:
     m.lock_takes += 1
     if not still_free(s, unit):
         m.rechecks_failed += 1
-    elif not isolate(s, unit, KEPT, now_ns):
+    elif not isolate(s, unit, FIRST_KEPT, now_ns):
         m.hints_dropped += 1
     return s.device[0].first == 0
 
