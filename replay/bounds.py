@@ -69,6 +69,7 @@ def _report(s: State, unit: Int, booked_ns: Int, now_ns: Int) -> None:
     came, into, new = backed_in_unit(s, unit), PART_KEPT, np.int64(0)
     if s.shape[INHIBITED]:
         m.acknowledged_only += size
+        meters.censor(s, unit, booked_ns)
     else:
         m.discards += 1
         new = host.discard_unit(s, unit, s.units[unit].epoch, now_ns)

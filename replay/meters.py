@@ -64,6 +64,15 @@ def miss(s: State, unit: Int, now_ns: Int) -> None:
     s.histograms[BY_MISS, bucket_of(now_ns - s.units[unit].since_ns)] += frames
 
 
+@compiled(nb.void(STATE, nb.int64, nb.int64))
+def censor(s: State, unit: Int, now_ns: Int) -> None:
+    """A unit that waited is told, but its host does nothing: it leaves the risk set, neither reported nor
+    missed.
+    """
+    if is_waiting(s, unit) and not s.units[unit].flags & CLOCK_UNKNOWN:
+        s.histograms[BY_CENSORING, bucket_of(now_ns - s.units[unit].since_ns)] += backed_in_unit(s, unit)
+
+
 @compiled(nb.int64(STATE, nb.int64))
 def still_waiting(s: State, end_ns: Int) -> Int:
     """At the end: frames of waiting units, their waits booked as censored."""
@@ -116,6 +125,8 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
             if gained:
                 sample(s, each, gained, done_ns)
             new += gained
+        elif s.units[each].epoch == epoch:
+            censor(s, each, done_ns)
         s.units[each].told = epoch  # still in hands, or in a later period: its part is the same
     if does:
         m.redundant += size - new

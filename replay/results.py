@@ -138,7 +138,8 @@ class Result:
     @cached_property
     def latency(self) -> "pl.DataFrame":
         """What became of waiting bytes, by how long they had waited (buckets 1/1024 wide): `lower_s`,
-        `upper_s`, `reported_bytes`, `missed_bytes`, `waiting_bytes` (still so at the end).
+        `upper_s`, `reported_bytes`, `missed_bytes`, `waiting_bytes` (still so at the end, or told
+        to a host that does nothing).
         """
         import polars as pl
 

@@ -6,6 +6,7 @@ from replay.device import Device
 from replay.state import NEVER
 from tests.pure.hinted import (
     CALL_S,
+    FIRST,
     GIB,
     MIB,
     UNIT,
@@ -63,10 +64,17 @@ def test_blocks_return_in_the_order_of_isolation_as_any_free_does_and_leave_no_h
     assert result.summary["reports"]["passes"] == 1
 
 
-def test_types_are_kept() -> None:
+def test_the_type_of_a_block_is_restored() -> None:
     result = replayed("bitmap", freed(1, *alone(16), migratetype=0))
     assert told(result) == alone(16)
     assert listed(result, migratetype=0) == list(reversed(alone(16)))
+
+
+def test_only_the_first_pageblocks_type_is_restored() -> None:
+    result = replayed("bitmap", freed(1, *range(0, 32, 2), order=10, migratetype=0))
+    assert listed(result, order=10, migratetype=0) == list(range(30, -2, -2))
+    types = result.run.schedule.state.area.types[FIRST : FIRST + 32]
+    assert types.tolist() == [0, 1] * 16
 
 
 def test_a_hint_whose_block_was_split_is_a_failed_recheck() -> None:

@@ -94,3 +94,6 @@ def test_inhibited_discards_are_acknowledged_and_nothing_comes_back() -> None:
     assert told["reports"]["acknowledged_only_bytes"] == told["reports"]["bytes"] == 32 << 22
     assert told["reclaimed"]["peak_bytes"] == 0
     assert told["cost_s"]["discard"] == 0
+    incidence = told["incidence"]
+    assert incidence["reported"][-1] == incidence["missed"][-1] == 0
+    assert incidence["waiting"][-1] == 1

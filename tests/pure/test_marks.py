@@ -83,7 +83,7 @@ class Pair:
     def turn(self, pfn: int, order: int, kind: int) -> None:
         if order < PAGEBLOCK_ORDER - 1:
             return
-        turn(self.area, pfn, order, kind)
+        turn(self.area, pfn, order, kind, 0)
         starts = [p for p in self.plain.types.touched(pfn, order) if self.plain.types.get(p) != kind]
         self.plain.types.turn(pfn, order, kind)
         for start in starts:
