@@ -1,6 +1,6 @@
 """The Python API: a trace replayed under policies, in one pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from replay.policies.fitness import unfit
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
-from tracer import Trace, open_trace
+from tracer import Fault, Guest, Trace, open_trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,17 +71,42 @@ def replay(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     guest = opened.manifest.guest
-    asked, left_out = [parse(p, guest) if isinstance(p, str) else p for p in policies], list[str]()
+    asked, left_out = _settings(policies, guest), list[str]()
     if not asked:
         asked, left_out = _comparison(opened)
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
-    runs = run_all(opened, [*asked, *needed.values()], options or Options(), tell)
+    prices = Costs() if costs is None else costs
+    if not isinstance(prices, Costs):
+        raise _no("costs", costs, "a replay.costs.Costs")
+    options = Options() if options is None else options
+    if not isinstance(options, Options):
+        raise _no("options", options, "a replay.Options")
+    runs = run_all(opened, [*asked, *needed.values()], options, tell)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
-    prices = costs or Costs()
     results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]
     return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start, left_out)
+
+
+def _settings(policies: Sequence[str | Setting], guest: Guest) -> list[Setting]:
+    """Settings of what was asked for.
+
+    Raises:
+        Fault: as `replay`.
+    """
+    if isinstance(policies, str) or not isinstance(policies, Iterable):
+        raise _no("policies", policies, "a list of policies, like ['upstream', 'hints:delay=1s']")
+    asked = list(policies)
+    for each in asked:
+        if not isinstance(each, str | Setting):
+            raise _no("policy", each, "text like 'upstream:delay=1s', or a Setting")
+    return [parse(each, guest) if isinstance(each, str) else each for each in asked]
+
+
+def _no(name: str, value: object, wanted: str) -> Fault:
+    """What Python code gave is not of its kind."""
+    return Fault(f"{name}={value!r} is not possible", f"it is a {type(value).__name__}", f"give {wanted}")
 
 
 def _comparison(trace: Trace) -> tuple[list[Setting], list[str]]:
@@ -117,13 +142,14 @@ def run(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = policy_named(policy)
-    kinds = {parameter.name: parameter for parameter in chosen.parameters}
-    given = {
-        name: kinds[name].parse(value) if isinstance(value, str) and name in kinds else value
-        for name, value in params.items()
-    }
-    setting = chosen.settle(opened.manifest.guest, given)
-    options = Options(start, backing, device=device or Device(), logging=True, fragmentation=fragmentation)
+    setting = chosen.settle(opened.manifest.guest, params)
+    options = Options(
+        start,
+        backing,
+        device=Device() if device is None else device,
+        logging=True,
+        fragmentation=fragmentation,
+    )
     return replay(opened, [setting], options, costs=costs).results[0]
 
 

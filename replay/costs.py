@@ -4,8 +4,9 @@ An estimate for comparing policies, not a measurement of a guest: `docs/costs.md
 out. Everything is priced after the replay; nothing a policy does depends on it.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from replay.exact import SECOND_NS
@@ -46,6 +47,13 @@ DISCARD = Parameter(
 )
 PRESSURE = Share("pressure", "share", 0.0, "of what was freed and is used again, the share taken by then")
 REFAULT = Parameter("refault", "duration", 3_070, "a host page fault, without zeroing", maximum=SECOND_NS)
+
+
+def _check_number(name: str, value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf:  # type: ignore[operator] # a number
+        how = "it must be a number, and not negative"
+        raise Fault(f"{name}={value!r} is not possible", how, "docs/costs.md says what it is")
 
 
 @dataclass(frozen=True)
@@ -102,9 +110,11 @@ class Costs:
         """Refuse what contradicts itself.
 
         Raises:
-            Fault: for a word or share that does not exist, and for a pressure that nothing waits for.
+            Fault: for a word, number or share that does not exist, and for a pressure that nothing waits for.
         """
-        DISCARD.parse(self.discard)
+        DISCARD.settled(self.discard)
+        for name in [field.name for field in fields(self) if field.name != "discard"]:
+            _check_number(name, getattr(self, name))
         PRESSURE.check(self.pressure, str(self.pressure))
         if self.pressure and self.discard != "free":
             raise Fault(

@@ -5,6 +5,7 @@ used (drivers/virtio/virtio_balloon.c, virtballoon_free_page_report). One device
 time, if any (mm/page_reporting.c, page_reporting_register).
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 LONGEST_NS = 3600 * 1_000_000_000
 CALL = Parameter("call", "duration", 600_000, "a report call takes so long", maximum=LONGEST_NS)
 GIB = Parameter("gib", "duration", 0, "and each GiB in it so long on top", maximum=LONGEST_NS)
+MOST_SERVICE_NS = 1 << 60  # 36 years: longer than any replay, and sums of it are still int64
 FAIL_EVERY = Parameter("fail-every", "int", 0, "one report in so many fails; 0: none does")
+
+
+def _instant(text: str) -> int:
+    """Into the replay, in ns."""
+    return min(duration_ns(text), NEVER)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Spans(Parameter):
             Fault: for what is no time.
         """
         spans = [span.partition("-") for span in text.split("+")]
-        return tuple((duration_ns(first), duration_ns(last) if last else NEVER) for first, _, last in spans)
+        return tuple((_instant(first), _instant(last) if last else NEVER) for first, _, last in spans)
 
 
 REGISTERED = Spans("registered", "spans", "0s-", "when it is there: FROM-TO into the replay, joined by +")
@@ -86,8 +93,13 @@ class Device:
         """Refuse what cannot be.
 
         Raises:
-            Fault: when a device registers while another is (the kernel says EBUSY).
+            Fault: for a value out of range; when a device goes before it comes, or registers while another
+                is (the kernel says EBUSY).
         """
+        CALL.number(self.call_ns)
+        FAIL_EVERY.number(self.fail_every)
+        self._check_byte_ns()
+        self._check_spans()
         instants = [instant for span in self.registered_ns for instant in span]
         if any(a > b for a, b in pairwise(instants)):
             raise Fault(
@@ -95,6 +107,28 @@ class Device:
                 f"registered={self._spans} overlap (page_reporting_register: EBUSY)",
                 "let each one end before the next begins",
             )
+
+    def _check_byte_ns(self) -> None:
+        value, most = self.byte_ns, LONGEST_NS / (1 << 30)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or not 0 <= value <= most:
+            how = f"it must be a number from 0 to {most:.0f}, an hour for each GiB"
+            raise Fault(f"byte_ns={value!r} is not possible", how, "byte_ns: ns for each byte in a call")
+
+    def _check_spans(self) -> None:
+        for span in self.registered_ns if isinstance(self.registered_ns, tuple) else [self.registered_ns]:
+            whole = isinstance(span, tuple) and all(type(instant) is int for instant in span)
+            if not whole or len(span) != 2 or not all(0 <= instant <= NEVER for instant in span):
+                how = f"{span!r} is no (from, to) in ns from 0 to NEVER (replay.state)"
+                raise Fault(
+                    f"registered_ns={self.registered_ns!r} is not possible", how, "give a tuple of such pairs"
+                )
+            if span[0] > span[1]:
+                raise Fault(
+                    f"registered={self._spans} is not possible",
+                    "a device goes before it comes",
+                    "FROM-TO: from the earlier to the later",
+                )
 
     @property
     def _spans(self) -> str:
@@ -109,8 +143,8 @@ class Device:
         return any(first == 0 for first, _ in self.registered_ns)
 
     def switches_ns(self, start_ns: int) -> "NDArray[np.int64]":
-        """The instants after the start at which it comes or goes, ascending."""
-        found = [instant for span in self.registered_ns for instant in span if 0 < instant < NEVER]
+        """The instants after the start at which it comes or goes, ascending; none that no replay lasts to."""
+        found = [instant for span in self.registered_ns for instant in span if 0 < instant < NEVER // 2]
         return np.array([start_ns + instant for instant in found], np.int64)
 
     def row(self, capacity: int, per_call: int, *, forward: bool, to_tail: bool) -> "NDArray[np.void]":
@@ -147,6 +181,7 @@ def submit(s: State, now_ns: Int) -> None:
         for unit in range(slot.unit, slot.unit + slots_of(s.area, np.int64(slot.order))):
             host.hand_over(s, unit, s.units[unit].epoch)
     calls = -(-listed(s) // device.per_call)
+    calls = min(calls, MOST_SERVICE_NS // max(device.call_ns, 1))
     service_ns = calls * device.call_ns + np.int64(device.byte_ns * frames * s.shape[PAGE_SIZE])
     m = s.meters[0]
     m.lists += 1

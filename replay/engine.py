@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from replay.buddy.reduced import Reduced
 
 INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
+LOGGING = Parameter("logging", "bool", False, "keep a row for each reported block")
+FRAGMENTATION = Parameter("fragmentation", "bool", False, "also tell free memory by order over time")
 
 MAX_BINS = 2000
 MIN_BIN_NS = 100_000_000
@@ -68,7 +70,12 @@ class Options:
         Raises:
             Fault: naming the word.
         """
+        if not isinstance(self.device, Device):
+            how = f"it is a {type(self.device).__name__}"
+            raise Fault(f"device={self.device!r} is not possible", how, "give a replay.Device")
         self.device.check()
+        for flag in (INHIBIT, LOGGING, FRAGMENTATION):
+            flag.flag(getattr(self, flag.name))
         for name, word, words in (
             ("start", self.start, STARTS),
             ("backing", self.backing, tuple(BACKINGS)),
@@ -131,7 +138,7 @@ class Group:
             log_rows=LOG_ROWS + program.capacity if options.logging else 1,
             logging=options.logging,
         )
-        schedule = Schedule(state, program)
+        schedule = Schedule(state, program, setting.named)
         clock_known = options.start == "cold"
         begun = {"clock_known": clock_known, "registers": registers}
         schedule.start(blocks, self.occupancy.zone_free(), **begun, now_ns=now_ns)

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from tracer import Fault, Guest, duration_ns, write_duration
 
@@ -40,11 +43,51 @@ class Parameter:
         else:
             number = int(text) if text.isascii() and text.isdigit() else self.minimum - 1
         if not self.minimum <= number <= self.maximum:
-            least, most = self.written(self.minimum), self.written(self.maximum)
-            whole = "a whole number " if self.kind == "int" else ""
-            how = f"it must be {whole}from {least} to {most}"
-            raise Fault(f"{self.name}={text} is not possible", how, f"{self.name}: {self.meaning}")
+            raise self._refused(text, self._range())
         return number
+
+    def settled(self, value: Any) -> Value:  # noqa: ANN401 - that is the question
+        """The value that Python code gave: text as `parse` takes it, or a value of this kind.
+
+        Raises:
+            Fault: when it is not of this kind.
+        """
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(self.kind, tuple):
+            raise self._refused(repr(value), f"it must be {' or '.join(self.kind)}, as text")
+        if self.kind == "bool":
+            return self.flag(value)
+        return self.number(value)
+
+    def flag(self, value: Any) -> bool:  # noqa: ANN401 - likewise
+        """The value, if it is True or False.
+
+        Raises:
+            Fault: when it is not.
+        """
+        if not isinstance(value, bool | np.bool_):
+            raise self._refused(repr(value), "it must be True or False")
+        return bool(value)
+
+    def number(self, value: Any) -> int:  # noqa: ANN401 - likewise
+        """The value, if it is a whole number in range; durations are ns.
+
+        Raises:
+            Fault: when it is not.
+        """
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or not self.minimum <= value <= self.maximum:
+            in_ns = " (a whole number of ns)" if self.kind == "duration" else ""
+            raise self._refused(repr(value), self._range() + in_ns)
+        return int(value)
+
+    def _range(self) -> str:
+        whole = "a whole number " if self.kind == "int" else ""
+        return f"it must be {whole}from {self.written(self.minimum)} to {self.written(self.maximum)}"
+
+    def _refused(self, text: str, how: str) -> Fault:
+        return Fault(f"{self.name}={text} is not possible", how, f"{self.name}: {self.meaning}")
 
     def written(self, value: Value) -> Value:
         """The value as `parse` takes it and JSON shows it: durations with their unit."""
@@ -52,11 +95,7 @@ class Parameter:
 
     def _word(self, text: str, words: tuple[str, ...]) -> str:
         if text not in words:
-            raise Fault(
-                f"{self.name}={text} is not possible",
-                f"it must be {' or '.join(words)}",
-                f"{self.name}: {self.meaning}",
-            )
+            raise self._refused(text, f"it must be {' or '.join(words)}")
         return text
 
 

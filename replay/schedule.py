@@ -4,7 +4,6 @@ Events up to and including an instant apply before an action at it. A policy adv
 own timers, to the last instant of the stretch; nothing it does depends on where stretches end.
 """
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numba as nb
@@ -41,6 +40,7 @@ from replay.buddy.reduced import (
     TOUCH,
 )
 from replay.device import listed, next_switch_ns, slot_at, submit
+from replay.effort import ACTED_NS, is_worn_out, most_steps, worn_out
 from replay.exact import settle
 from replay.geometry import MERGEABLE_TYPES
 from replay.isolation import leave
@@ -77,10 +77,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.policies.protocol import Program
+    from replay.start_block import StartBlock
 
 MS = 1_000_000
-DONE, LOG_FULL = 0, 1
-EVENT, COUNT = 0, 1  # cursors into the two streams of a stretch
+DONE, LOG_FULL, WORN_OUT = range(3)  # how an advance ends
+EVENT, COUNT = 0, 1  # cursors into the two streams of a stretch; behind them, see `effort`
 
 
 @compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64, nb.int64))
@@ -221,6 +222,7 @@ def _act(s: State, memory: Words, wake: Verb, tell: Verb, now_ns: Int) -> None:
     """The policy's turn: at its deadline, or since the device is done."""
     if s.device[0].busy:
         _complete(s)
+    s.meters[0].acts += 1
     action = wake(s, memory, now_ns)
     if action == REPORT:
         submit(s, now_ns)
@@ -248,6 +250,8 @@ def _advance(
 ) -> Int:
     """Apply all events, and let the policy act before `until_ns`; LOG_FULL asks to be called again.
 
+    WORN_OUT: the policy has used up its steps.
+
     At `until_ns` itself more events may come with the next stretch, so no action happens then.
     """
     device = s.device[0]
@@ -272,6 +276,8 @@ def _advance(
             _switch(s, memory, tell, due_ns)
         else:
             _act(s, memory, wake, tell, due_ns)
+            if is_worn_out(s, cursors, due_ns):
+                return WORN_OUT
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.boolean, nb.boolean, nb.int64))
@@ -320,22 +326,6 @@ def _finish(s: State, end_ns: Int) -> Int:
     return meters.still_waiting(s, end_ns)
 
 
-@dataclass(frozen=True)
-class StartBlock:
-    """A block that is free at the start, and whether it is already reported. `migratetype`: of its
-    list, -1 where the lists were not read.
-    """
-
-    unit: int
-    order: int
-    reported: bool
-    migratetype: int = -1
-
-    def unreported(self) -> "StartBlock":
-        """The same block, not reported."""
-        return replace(self, reported=False)
-
-
 class Schedule:
     """One policy's run: its world, its program, and the report log as it is drained.
 
@@ -345,10 +335,12 @@ class Schedule:
         waiting_frames: frames of units still waiting at the end.
     """
 
-    def __init__(self, state: State, program: "Program") -> None:
-        self.state, self.program = state, program
+    def __init__(self, state: State, program: "Program", name: str = "") -> None:
+        """`name`: what a fault calls it."""
+        self.state, self.program, self.name = state, program, name
         self.log: list[NDArray[np.void]] = []
         self.waiting_frames = 0
+        self._begin_ns, self._events = 0, 0
 
     def start(
         self,
@@ -363,6 +355,7 @@ class Schedule:
         is there, registers then, or finds memory that is not reported.
         """
         state = self.state
+        self._begin_ns = now_ns
         state.levels["now_ns"] = now_ns
         state.zones["latest_free"] = zone_free
         state.zones["free"] = zone_free
@@ -375,14 +368,21 @@ class Schedule:
             self.program.raise_failure()
 
     def advance(self, events: "NDArray[np.void]", counts: "NDArray[np.void]", until_ns: int) -> None:
-        """Live through a stretch of reduced events; actions before `until_ns`, its last instant."""
-        cursors = np.zeros(2, np.int64)
+        """Live through a stretch of reduced events; actions before `until_ns`, its last instant.
+
+        Raises:
+            Fault: when the policy takes so many steps that there would be no end of it.
+        """
+        self._events += len(events)
+        cursors = np.array([0, 0, most_steps(self._events, self._begin_ns), 0], np.int64)
         program = self.program
         verbs = (program.arrive, program.wake, program.tell)
         run = (self.state, program.memory, *verbs, events, counts, cursors, until_ns)
-        while _advance(*run) == LOG_FULL:
+        while (ended := _advance(*run)) == LOG_FULL:
             self._drain_log()
         program.raise_failure()
+        if ended == WORN_OUT:
+            raise worn_out(self.name, self.state.meters, int(cursors[ACTED_NS]) - self._begin_ns)
 
     def finish(self, end_ns: int) -> None:
         """Act up to the end of the trace, then close the books."""

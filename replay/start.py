@@ -11,7 +11,7 @@ from replay.buddy.memory import NOT_TOLD
 from replay.buddy.pageblocks import types_at_start
 from replay.buddy.rules import rules_of
 from replay.geometry import MOVABLE, Geometry
-from replay.schedule import StartBlock
+from replay.start_block import StartBlock
 from replay.stretches import Brought
 from tracer import Fault, FrameState, Snapshot, Trace
 

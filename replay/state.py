@@ -109,7 +109,7 @@ METERS = np.dtype(
             "collisions", "collision_frames", "broken", "broken_not_head",
             "entries_walked", "bits_scanned", "hints_captured", "hints_dropped", "rechecks_failed",
             "lock_takes", "max_entries_per_lock", "list_rotations", "boundary_resets",
-            "backdated", "inconsistent",
+            "backdated", "inconsistent", "acts",
         )
     ]
 )  # fmt: skip

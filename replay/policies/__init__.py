@@ -39,9 +39,9 @@ def policy_named(name: str) -> Policy:
     Raises:
         Fault: when there is none, or it cannot be used.
     """
-    if name not in registry() and name in unusable():
+    if isinstance(name, str) and name not in registry() and name in unusable():
         raise unusable()[name]
-    if name not in registry():
+    if not isinstance(name, str) or name not in registry():
         raise Fault(
             f"there is no policy {name!r}",
             f"known: {', '.join(registry())}",
@@ -58,11 +58,7 @@ def parse(text: str, guest: Guest) -> Setting:
     """
     name, _, rest = text.partition(":")
     policy = policy_named(name)
-    kinds = {parameter.name: parameter for parameter in policy.parameters}
-    given: dict[str, Value] = {}
-    for key, value in pairs(rest, f"--policy {text}").items():
-        given[key] = kinds[key].parse(value) if key in kinds else value
-    return policy.settle(guest, given)
+    return policy.settle(guest, pairs(rest, f"--policy {text}"))
 
 
 def comparison(guest: Guest, order: int | None = None) -> list[Setting]:

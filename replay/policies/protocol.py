@@ -73,6 +73,11 @@ class Setting:
         return ", ".join(f"{name}={word_of(value)}" for name, value in self.written.items())
 
     @property
+    def named(self) -> str:
+        """The policy and its parameters, as a user writes them."""
+        return f"{self.policy.name}:{self.text.replace(', ', ',')}"
+
+    @property
     def order(self) -> int:
         """Reporting order R."""
         return int(self.params["order"])
@@ -133,13 +138,13 @@ class Policy:
     without: Mapping[str, str] = field(default_factory=dict)
     presets: Mapping[str, Mapping[Value, Mapping[str, Value]]] = field(default_factory=dict)
 
-    def settle(self, guest: Guest, given: Mapping[str, Value]) -> Setting:
-        """All parameters, from what was given and the defaults of this guest.
+    def settle(self, guest: Guest, given: Mapping[str, Any]) -> Setting:
+        """All parameters, from what was given (see `Parameter.settled`) and the defaults of this guest.
 
         Raises:
-            Fault: for a parameter this policy does not have.
+            Fault: for a parameter this policy does not have, or a value that it cannot have.
         """
-        known = {parameter.name for parameter in self.parameters}
+        known = {parameter.name: parameter for parameter in self.parameters}
         for name in given:
             if name not in known:
                 raise Fault(
@@ -148,9 +153,10 @@ class Policy:
                     "pagetide policies lists them",
                 )
         params = {parameter.name: parameter.default_for(guest) for parameter in self.parameters}
+        chosen = {name: known[name].settled(value) for name, value in given.items()}
         for name in self.presets:
-            params |= self.presets[name].get(given.get(name, params[name]), {})
-        return Setting(self, {**params, **given})
+            params |= self.presets[name].get(chosen.get(name, params[name]), {})
+        return Setting(self, {**params, **chosen})
 
 
 ORDER = Parameter(

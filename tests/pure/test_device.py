@@ -25,7 +25,7 @@ def test_a_device_is_written_as_keys_and_values() -> None:
         ("call=soon", "'soon' is not a duration"),
         ("registered=1s-x", "'x' is not a duration"),
         ("registered=0s-10s+5s-", "a device cannot register while another one is registered"),
-        ("registered=5s-2s", "a device cannot register while another one is registered"),
+        ("registered=5s-2s", "registered=5s-2s is not possible"),
         ("fail-every=-1", "fail-every=-1 is not possible"),
     ],
 )

@@ -1,0 +1,47 @@
+"""How many steps a policy may take: one that takes more would let no replay come to its end.
+
+So many at once, and more for each event and each microsecond of the replay: many times what the greediest
+setting of a policy that only acts on events takes. A step is a wake, a list entry visited, or a quarter of
+an isolation.
+"""
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+
+from replay.jit import Int, Words, compiled
+from replay.state import STATE, State
+from tracer import Fault, short_duration
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_STEPS = 100_000_000
+STEPS_AN_EVENT = 20
+
+MOST, ACTED_NS = 2, 3  # behind the cursors of `schedule`: of steps, at instant 0; the policy's last act
+
+
+def most_steps(events: int, begin_ns: int) -> int:
+    """What `is_worn_out` looks for as MOST, after so many events of a replay that began at `begin_ns`."""
+    return MOST_STEPS + STEPS_AN_EVENT * events - begin_ns // 1000
+
+
+@compiled(nb.boolean(STATE, nb.int64[::1], nb.int64), inline=True)
+def is_worn_out(s: State, cursors: Words, now_ns: Int) -> bool:
+    """Has the policy, which acted just now, used up its steps?"""
+    m = s.meters[0]
+    cursors[ACTED_NS] = now_ns
+    return m.acts + 4 * m.isolations + m.entries_walked > cursors[MOST] + now_ns // 1000
+
+
+def worn_out(name: str, meters: "NDArray[np.void]", after_ns: int) -> Fault:
+    """What to say then. `after_ns`: how far the replay came."""
+    acts, isolations, visited = (int(meters[of][0]) for of in ("acts", "isolations", "entries_walked"))
+    did = f"it was woken {acts:,} times, isolated {isolations:,} blocks, visited {visited:,} list entries"
+    return Fault(
+        f"policy {name} takes so many steps that its replay would not end",
+        f"{short_duration(after_ns)} into the replay {did}",
+        "let it act less often (every, delay), on less (order), or with a slower device (call)",
+    )
