@@ -1,5 +1,6 @@
 """A policy that would never let a replay end is refused, and a long service time is no negative one."""
 
+import numpy as np
 import pytest
 
 from replay import effort
@@ -15,6 +16,15 @@ def test_a_run_each_nanosecond_is_refused_and_says_how_far_it_came(monkeypatch: 
     assert fault.value.what.startswith("policy balloon-hinting:order=10,first=0s,every=1ns,")
     assert "into the replay it was woken 1,0" in fault.value.how
     assert len(str(fault.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("looks", ["acts", "isolations", "entries_walked", "bits_scanned"])
+def test_each_kind_of_step_counts(looks: str) -> None:
+    state = replayed("never", []).run.schedule.state
+    cursors = np.array([0, 0, effort.MOST_STEPS, 0])
+    assert not effort.is_worn_out(state, cursors, 0)
+    state.meters[looks] = 2 * effort.BITS_A_STEP * effort.MOST_STEPS
+    assert effort.is_worn_out(state, cursors, 0)
 
 
 def test_steps_are_allowed_for_each_event_and_microsecond() -> None:

@@ -34,8 +34,9 @@ _SET, _RING, _ARRAY = range(3)
 
 # Words of the policy's memory. _CURSOR: set: unit; ring: position of the oldest entry, counted from
 # its very first; array: place in it. _LIMIT: where the pass ends. _NEWEST: past the ring's newest entry.
-# _CPU: whose array the pass is of.
-_KIND, _SIZE, _CPUS, _CURSOR, _LIMIT, _NEWEST, _CPU, _HINTS = range(OWN, OWN + 8)
+# _CPU: whose array the pass is of. _KEPT: how many hints the set has, none of them below _LOWEST: a pass
+# over a few need not look at all units.
+_KIND, _SIZE, _CPUS, _CURSOR, _LIMIT, _NEWEST, _CPU, _KEPT, _LOWEST, _HINTS = range(OWN, OWN + 10)
 
 MOST_HINTS = 1 << 28
 
@@ -50,6 +51,8 @@ def _array_of(memory: Words, cpu: Int) -> Int:
 def _into_set(s: State, memory: Words, unit: Int) -> bool:
     if not is_set(memory, _HINTS, unit):
         set_bit(memory, _HINTS, unit)
+        memory[_KEPT] += 1
+        memory[_LOWEST] = min(memory[_LOWEST], unit)
         s.meters[0].hints_captured += 1
     return True
 
@@ -118,22 +121,26 @@ def begin_pass(memory: Words) -> None:
     if memory[_KIND] == _RING:
         memory[_LIMIT] = memory[_NEWEST]
         return
-    memory[_CURSOR] = 0
+    memory[_CURSOR] = memory[_LOWEST]
     if memory[_KIND] == _ARRAY:
         memory[_CPU] = _first_full(memory)
+    else:
+        memory[_LOWEST] = memory[_LIMIT]
 
 
 @compiled(nb.int64(STATE, MEMORY))
 def following(s: State, memory: Words) -> Int:
     """The pass's next hint, which is not kept any more, or NOBODY."""
     if memory[_KIND] == _SET:
-        memory[_CURSOR] = next_set(memory, _HINTS, memory[_CURSOR], memory[_LIMIT])
+        at = next_set(memory, _HINTS, memory[_CURSOR], memory[_LIMIT]) if memory[_KEPT] else memory[_LIMIT]
+        memory[_CURSOR] = at
     if memory[_CURSOR] >= memory[_LIMIT]:
         return NOBODY
     at = memory[_CURSOR]
     memory[_CURSOR] += 1
     if memory[_KIND] == _SET:
         clear_bit(memory, _HINTS, at)
+        memory[_KEPT] -= 1
         s.meters[0].bits_scanned += 1
         return at
     if memory[_KIND] == _RING:
@@ -145,7 +152,7 @@ def following(s: State, memory: Words) -> Int:
 def end_pass(memory: Words) -> bool:
     """True when there is something left to go over."""
     if memory[_KIND] == _SET:
-        return next_set(memory, _HINTS, 0, memory[_LIMIT]) < memory[_LIMIT]
+        return memory[_KEPT] > 0
     if memory[_KIND] == _RING:
         return memory[_CURSOR] < memory[_NEWEST]
     memory[_array_of(memory, memory[_CPU])] = 0
@@ -155,7 +162,7 @@ def end_pass(memory: Words) -> bool:
 @compiled(nb.void(MEMORY))
 def forget(memory: Words) -> None:
     """Empty it."""
-    memory[_CURSOR] = memory[_NEWEST] = 0
+    memory[_CURSOR] = memory[_NEWEST] = memory[_KEPT] = memory[_LOWEST] = 0
     for word in range(_HINTS, len(memory)):
         memory[word] = 0
 
