@@ -62,7 +62,7 @@ def cache_folder() -> Path:
             with tempfile.TemporaryFile(dir=mine):
                 pass
             if sys.stderr.isatty() and not any(mine.iterdir()):
-                print("pagetide: compiling the engine, once; this takes half a minute", file=sys.stderr)
+                print("pagetide: compiling the engine, once; this takes a minute or two", file=sys.stderr)
             mine.touch()
         except OSError:
             continue

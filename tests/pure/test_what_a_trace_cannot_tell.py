@@ -21,7 +21,7 @@ from tests.pure import small_traces, worlds
 from tests.pure.small_traces import FRAMES, GUEST, ZONES, manifest, snapshot
 from tests.pure.worlds import World
 from tracer import Fault, open_trace
-from tracer.format import LIST_COLUMNS, SAMPLE_COLUMNS, Filters, Op, Probe
+from tracer.format import LIST_COLUMNS, SAMPLE_COLUMNS, Filters, Op, Probe, Zone
 from tracer.parquet import arrow_schema
 
 UNIT = 512
@@ -65,6 +65,15 @@ def test_what_is_not_known_is_managed_and_reportable_only_from_its_first_event_o
     assert ceiling.summary["reports"]["blocks"] == 2
     assert ceiling.summary["reclaimed"]["end_bytes"] == UNIT * 4096
     assert ceiling.summary["reclaimed"]["start_bytes"] == 0
+
+
+@pytest.mark.parametrize(("low", "notes"), [(0, 1), (20, 0)])
+def test_a_policy_whose_watermarks_were_not_recorded_says_so(tmp_path: Path, low: int, notes: int) -> None:
+    zones = [Zone(0, "Normal", 0, worlds.FRAMES, worlds.FRAMES, worlds.FRAMES, 0, 0, low, low, 0)]
+    path = worlds.write(tmp_path / "a.trace", World(EXITS_AND_ENTRIES, [], [100]), zones=zones)
+    found = replay(open_trace(path), ["upstream"]).results[0].summary["notes"]
+    assert [note for note in found if "watermarks were not recorded" in note] == found
+    assert len(found) == notes
 
 
 def test_a_trace_without_snapshots_cannot_be_validated(imported: Path) -> None:
