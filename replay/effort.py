@@ -1,6 +1,6 @@
 """How many steps a policy may take: one that takes more would let no replay come to its end.
 
-So many at once, and more for each event and each microsecond of the replay: many times what the greediest
+So many at once, and more for each event and each 10 us of the replay: many times what the greediest
 setting of a policy that only acts on events takes. A step is a wake, a list entry visited, a quarter of an
 isolation, or a map of 4096 bits looked at.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 100_000_000
 STEPS_AN_EVENT = 20
+STEP_NS = 10_000  # one more for so much time of the replay
 BITS_A_STEP = 4096
 
 MOST, ACTED_NS = 2, 3  # behind the cursors of `schedule`: of steps, at instant 0; the policy's last act
@@ -26,7 +27,7 @@ MOST, ACTED_NS = 2, 3  # behind the cursors of `schedule`: of steps, at instant 
 
 def most_steps(events: int, begin_ns: int) -> int:
     """What `is_worn_out` looks for as MOST, after so many events of a replay that began at `begin_ns`."""
-    return MOST_STEPS + STEPS_AN_EVENT * events - begin_ns // 1000
+    return MOST_STEPS + STEPS_AN_EVENT * events - begin_ns // STEP_NS
 
 
 @compiled(nb.boolean(STATE, nb.int64[::1], nb.int64), inline=True)
@@ -35,7 +36,7 @@ def is_worn_out(s: State, cursors: Words, now_ns: Int) -> bool:
     m = s.meters[0]
     cursors[ACTED_NS] = now_ns
     steps = m.acts + 4 * m.isolations + m.entries_walked + m.bits_scanned // BITS_A_STEP
-    return steps > cursors[MOST] + now_ns // 1000
+    return steps > cursors[MOST] + now_ns // STEP_NS
 
 
 def worn_out(name: str, meters: "NDArray[np.void]", after_ns: int) -> Fault:
