@@ -1,7 +1,7 @@
-"""How many steps a policy may take: one that takes more would let no replay come to its end.
+"""How many steps a policy may take: one that takes more would hardly let a replay come to its end.
 
-So many at once, and more for each event and each 10 us of the replay: many times what the greediest
-setting of a policy that only acts on events takes. A step is a wake, a list entry visited, a quarter of an
+So many at once, and more for each event and for time that goes on: about as long as it takes to replay
+steps for a tenth of the guest's own time. A step is a wake, a list entry visited, a quarter of an
 isolation, or a map of 4096 bits looked at.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 100_000_000
 STEPS_AN_EVENT = 20
-STEP_NS = 10_000  # one more for so much time of the replay
+STEP_NS = 100  # one more for so much time of the replay
 BITS_A_STEP = 4096
 
 MOST, ACTED_NS = 2, 3  # behind the cursors of `schedule`: of steps, at instant 0; the policy's last act
@@ -45,7 +45,7 @@ def worn_out(name: str, meters: "NDArray[np.void]", after_ns: int) -> Fault:
     did = f"it was woken {m['acts']:,} times, isolated {m['isolations']:,} blocks, "
     did += f"looked at {m['entries_walked']:,} list entries and {m['bits_scanned']:,} bits"
     return Fault(
-        f"policy {name} takes so many steps that its replay would not end",
+        f"policy {name} takes so many steps that its replay would hardly end",
         f"{short_duration(after_ns)} into the replay {did}",
         "let it act less often (every, delay), on less (order), or with a slower device (call)",
     )

@@ -28,7 +28,7 @@ def test_each_kind_of_step_counts(looks: str) -> None:
 
 
 def test_steps_are_allowed_for_each_event_and_as_time_goes_on() -> None:
-    assert effort.most_steps(1_000, 70_000) == effort.MOST_STEPS + 1_000 * effort.STEPS_AN_EVENT - 7
+    assert effort.most_steps(1_000, 70_000) == effort.MOST_STEPS + 1_000 * effort.STEPS_AN_EVENT - 700
 
 
 def test_calls_that_take_longer_than_int64_tells_are_not_over_when_the_replay_is() -> None:
