@@ -22,7 +22,7 @@ demo: setup ## record this machine for some seconds (or say why not), replay, pr
 	@if $(BIN)/pagetide record demo/live.trace --force --allow-loss -- $(BIN)/python -m benchmarks.workload 10; \
 	then trace=demo/live.trace; \
 	else trace=data/database.trace; echo "demo: not recorded here (why: above); replaying $$trace instead"; fi; \
-	$(BIN)/pagetide replay $$trace --check --allow-loss && echo "Go on with: $(BIN)/pagetide validate $$trace"
+	$(BIN)/pagetide replay $$trace --start cold --check --allow-loss && echo "Go on with: $(BIN)/pagetide validate $$trace"
 
 test: setup ## all tests that can run here; what is skipped is listed with its reason
 	@$(BIN)/python -m pytest
