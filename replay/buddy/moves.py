@@ -72,13 +72,22 @@ def has_whole(m: Memory, first: Int, size: Int) -> bool:
     return unit < end
 
 
+@compiled(nb.void(MEMORY, nb.int64, nb.int64))
+def _learn(m: Memory, block: Int, migratetype: Int) -> None:
+    """A pageblock's type is known, and stays so, unless a policy may isolate half of it and turn it."""
+    half = np.int64(1) << max(m.shape[PAGEBLOCK_ORDER] - 1, 0)
+    first = block << m.shape[PAGEBLOCK_ORDER]
+    may_turn = half >> m.shape[0] and (all_set(m.free, first, half) or all_set(m.free, first + half, half))
+    m.type[block] = NOT_TOLD if may_turn else migratetype
+
+
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
 def retype(m: Memory, out: Records, pfn: Int, size: Int, migratetype: Int, zone: Int) -> None:
     """Learn the type of the pageblocks an entry lies in; say so where a policy may not know it."""
     shift = m.shape[PAGEBLOCK_ORDER]
     for block in range(pfn >> shift, ((pfn + size - 1) >> shift) + 1):
         if m.type[block] != migratetype:
-            m.type[block] = migratetype
+            _learn(m, block, migratetype)
             emit(m, out, RETYPE, block << shift, shift, SET_TYPE | MOVE_BLOCKS, migratetype, zone)
 
 
@@ -91,7 +100,7 @@ def claim(m: Memory, out: Records, pfn: Int, aux: Int, zone: Int) -> Int:
     for block in range(first, first + pageblocks):
         emit(m, out, RETYPE, block << shift, shift, how, rest, zone)
         if how & SET_TYPE:
-            m.type[block] = rest
+            _learn(m, block, rest)
     return rest
 
 
