@@ -24,8 +24,6 @@ from replay import replay as replayed
 from tracer import Trace, open_trace
 
 GIB, MINUTE_S = 1 << 30, 60
-DELAYS = "2s", "100ms"
-CAPACITIES = 32, 512
 STATIC, UNREPORTED = 658.6, 484.2  # GiB*min: 16 GiB all the time, assumed; and its RSS, measured in one run
 # GiB*min of the build by (order, delay, capacity).
 PUBLISHED = {

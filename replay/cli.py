@@ -17,6 +17,7 @@ from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     from replay.api import Replay
+    from replay.costs import Costs
     from replay.parameters import Parameter
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
@@ -112,25 +113,15 @@ def replay(
     """Replay a trace under reporting policies and measure latency and reclaimed memory."""
     from replay.api import replay as replay_all
     from replay.comparison_table import comparison_table
-    from replay.costs import Costs
     from replay.device import Device
-    from replay.engine import INHIBIT, Options
-    from replay.parameters import values
+    from replay.engine import Options
 
     opened = open_trace(trace)
     if out is not None:
         _check_folder(out, force=force)
     kept = out is not None
-    of_host = values(host, (*Costs.parameters, INHIBIT), "--host")
-    options = Options(
-        start=start,
-        backing=backing,
-        inhibit=bool(of_host.pop(INHIBIT.name, False)),
-        device=Device.parse(device),
-        logging=kept,
-        fragmentation=kept or check,
-    )
-    costs = Costs.of(of_host)
+    inhibit, costs = _host(host)
+    options = Options(start, backing, inhibit, Device.parse(device), kept, kept or check)
     with _progress(opened.rows) as tell:
         done = replay_all(opened, policy or [], options, tell, costs)
     if check:
@@ -145,6 +136,17 @@ def replay(
         if out is not None:
             print(f"wrote {out}")
     _finish(opened, allow_loss=allow_loss)
+
+
+def _host(text: str) -> "tuple[bool, Costs]":
+    """Of `--host`: whether it discards nothing, and what its work costs."""
+    from replay.costs import Costs
+    from replay.engine import INHIBIT
+    from replay.parameters import values
+
+    given = values(text, (*Costs.parameters, INHIBIT), "--host")
+    inhibit = bool(given.pop(INHIBIT.name, False))
+    return inhibit, Costs.of(given)
 
 
 def validate(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from replay.exact import SECOND_NS
-from replay.parameters import Parameter, Value, values
+from replay.parameters import Parameter, Value
 from tracer import Fault
 
 
@@ -122,15 +122,6 @@ class Costs:
                 "MADV_DONTNEED takes memory at once, under pressure or not",
                 "add discard=free, or leave pressure out",
             )
-
-    @classmethod
-    def parse(cls, text: str) -> "Costs":
-        """From `key=value,...`: discard, pressure, refault.
-
-        Raises:
-            Fault: for an unknown key, a value of the wrong form, or keys that contradict each other.
-        """
-        return cls.of(values(text, cls.parameters, "--host"))
 
     @classmethod
     def of(cls, given: Mapping[str, Value]) -> "Costs":

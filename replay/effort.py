@@ -1,8 +1,7 @@
 """How many steps a policy may take: one that takes more would hardly let a replay come to its end.
 
-So many at once, and more for each event and for time that goes on: about as long as it takes to replay
-steps for a tenth of the guest's own time. A step is a wake, a list entry visited, a quarter of an
-isolation, or a map of 4096 bits looked at.
+So many at once, and more for each event and for time that goes on. A step is a wake, a list entry
+visited, a quarter of an isolation, or a map of 4096 bits looked at.
 """
 
 from typing import TYPE_CHECKING

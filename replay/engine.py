@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.buddy.reduced import Reduced
+    from replay.start_block import StartBlock
 
 INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
 LOGGING = Parameter("logging", "bool", False, "keep a row for each reported block")
@@ -112,12 +113,12 @@ class Group:
         self.bins_ns = bins(start.now_ns, end_ns) if bins_ns is None else bins_ns
         rules = rules_of(guest)
         self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
-        self.schedules = [self._schedule(setting) for setting in settings]
+        blocks = list(start.blocks(geometry, options.start))
+        self.schedules = [self._schedule(setting, blocks) for setting in settings]
         self.start = start.without_frames()
 
-    def _schedule(self, setting: Setting) -> Schedule:
+    def _schedule(self, setting: Setting, blocks: "list[StartBlock]") -> Schedule:
         options, now_ns = self.options, self.start.now_ns
-        blocks = list(self.start.blocks(self.geometry, options.start))
         registers = options.start == "cold" or any(not block.reported for block in blocks)
         program = build(setting, self.guest, self.geometry)
         if not (program.reports and options.device.from_start):

@@ -69,12 +69,11 @@ def _flagged(a: Area) -> Iterator[str]:
     """The counts of reported blocks agree with their flags, and behind a mark all are reported."""
     counted = np.zeros_like(a.nr_reported)
     for (zone, order, migratetype), ends in np.ndenumerate(a.lists):
-        flags = [bool(a.blocks[slot]["flags"] & REPORTED) for slot in list_of(a, zone, order, migratetype)]
+        slots, mark = list_of(a, zone, order, migratetype), int(ends["mark"])
+        flags = [bool(a.blocks[slot]["flags"] & REPORTED) for slot in slots]
         counted[zone, order] += sum(flags)
-        if ends["mark"] != NOBODY:
-            slots = list_of(a, zone, order, migratetype)
-            if int(ends["mark"]) not in slots or not all(flags[slots.index(int(ends["mark"])) :]):
-                yield f"list {zone}/{order}/{migratetype}: its mark is not before reported blocks only"
+        if mark != NOBODY and (mark not in slots or not all(flags[slots.index(mark) :])):
+            yield f"list {zone}/{order}/{migratetype}: its mark is not before reported blocks only"
     if not np.array_equal(counted, a.nr_reported):
         yield "the number of reported blocks is wrong"
 

@@ -46,7 +46,6 @@ FAR_FUTURE_NS = np.iinfo(np.int64).max
 _BUDDY, _USED, _LIMBO = int(FrameState.BUDDY), int(FrameState.USED), int(FrameState.LIMBO)
 _UNKNOWN = int(FrameState.UNKNOWN)
 
-# Rows of the counters array.
 CHUNK_ORDER = CHUNK_FRAMES.bit_length() - 1
 
 

@@ -24,8 +24,8 @@ from replay.jit import Int, Words, compiled
 from replay.parameters import Parameter, Value
 from replay.parts import visit
 from replay.policies.kit.timer import LONGEST_NS, SECOND_NS
+from replay.policies.kit.unheard import unheard
 from replay.policies.protocol import (
-    ARRIVE,
     DEADLINE,
     MEMORY,
     REGISTERED,
@@ -107,20 +107,6 @@ def _wake(s: State, memory: Words, now_ns: Int) -> Int:
     return SLEEP
 
 
-@compiled(ARRIVE)
-def _arrive(
-    _s: State,
-    _memory: Words,
-    _now_ns: Int,
-    _unit: Int,
-    _order: Int,
-    _merged: Int,
-    _quiet: bool,
-    _cpu: Int,
-) -> Int:
-    return SLEEP
-
-
 @compiled(TELL)
 def _tell(_s: State, memory: Words, now_ns: Int, what: Int, _where: Int) -> None:
     """A device that goes lets a run under way come to its end; one that comes waits for that."""
@@ -141,7 +127,7 @@ def _build(_guest: Guest, geometry: Geometry, params: Mapping[str, Value]) -> Pr
     memory[_HOLD_NS] = int(params["hold"])
     memory[_MAY_TAKE:] = [zone.name != _MOVABLE_ZONE for zone in geometry.zones]
     return Program(
-        _arrive,
+        unheard,
         _wake,
         _tell,
         memory,

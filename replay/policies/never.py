@@ -5,23 +5,10 @@ from collections.abc import Mapping
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.parameters import Value
-from replay.policies.protocol import ARRIVE, ORDER, SLEEP, TELL, WAKE, Policy, Program, new_memory
+from replay.policies.kit.unheard import unheard
+from replay.policies.protocol import ORDER, SLEEP, TELL, WAKE, Policy, Program, new_memory
 from replay.state import State
 from tracer import Guest
-
-
-@compiled(ARRIVE)
-def _arrive(
-    _s: State,
-    _memory: Words,
-    _now_ns: Int,
-    _unit: Int,
-    _order: Int,
-    _merged: Int,
-    _quiet: bool,
-    _cpu: Int,
-) -> Int:
-    return SLEEP
 
 
 @compiled(WAKE)
@@ -35,7 +22,7 @@ def _tell(_s: State, _memory: Words, _now_ns: Int, _what: Int, _where: Int) -> N
 
 
 def _build(_guest: Guest, _geometry: Geometry, _params: Mapping[str, Value]) -> Program:
-    return Program(_arrive, _wake, _tell, new_memory(1), reports=False)
+    return Program(unheard, _wake, _tell, new_memory(1), reports=False)
 
 
 POLICY = Policy(

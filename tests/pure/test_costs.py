@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from replay.costs import Costs, Counts, cost_s
+from replay.parameters import values
 from tracer import Fault
 
 WORK = dict.fromkeys(
@@ -46,9 +47,13 @@ def cost(costs=ROUND, work=(), **counts) -> dict[str, float]:
     return cost_s(costs, asked)
 
 
+def parsed(text: str) -> Costs:
+    return Costs.of(values(text, Costs.parameters, "--host"))
+
+
 def refusal(text: str) -> list[str]:
     with pytest.raises(Fault) as caught:
-        Costs.parse(text)
+        parsed(text)
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     return lines
@@ -128,17 +133,17 @@ def test_defaults_give_back_the_published_refaults():
 
 
 def test_no_words_are_the_defaults():
-    assert Costs.parse("") == Costs()
+    assert parsed("") == Costs()
 
 
 def test_words_of_the_host_are_taken():
-    assert Costs.parse("discard=free,pressure=0.25,refault=2us") == Costs(
+    assert parsed("discard=free,pressure=0.25,refault=2us") == Costs(
         discard="free", pressure=0.25, refault_ns=2_000
     )
-    assert Costs.parse("refault=1500ns") == Costs(refault_ns=1_500)
-    assert Costs.parse("discard=free,pressure=1").taken == 1
-    assert Costs.parse("discard=free").taken == 0
-    assert Costs.parse("discard=dontneed").taken == 1
+    assert parsed("refault=1500ns") == Costs(refault_ns=1_500)
+    assert parsed("discard=free,pressure=1").taken == 1
+    assert parsed("discard=free").taken == 0
+    assert parsed("discard=dontneed").taken == 1
 
 
 @pytest.mark.parametrize(
