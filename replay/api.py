@@ -14,6 +14,7 @@ from replay.policies.fitness import unfit
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
+from replay.survey import Unreadable
 from tracer import Fault, Guest, Trace, open_trace
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def replay(
     options = Options() if options is None else options
     if not isinstance(options, Options):
         raise _no("options", options, "a replay.Options")
-    runs = run_all(opened, [*asked, *needed.values()], options, tell)
+    settings = [*asked, *needed.values()]
+    try:
+        runs = run_all(opened, settings, options, tell)
+    except Unreadable as fault:
+        opened = fault.readable
+        runs = run_all(opened, settings, options, tell)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
     results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]

@@ -135,7 +135,7 @@ def replay(
         comparison_table(done, options)
         if out is not None:
             print(f"wrote {out}")
-    _finish(opened, allow_loss=allow_loss)
+    _finish(done.trace, allow_loss=allow_loss)
 
 
 def _host(text: str) -> "tuple[bool, Costs]":
@@ -255,13 +255,14 @@ def _check(done: "Replay") -> None:
 
 def _answer(done: "Replay", options: Any) -> dict[str, Any]:  # noqa: ANN401 - Options, imported lazily
     first_ns, last_ns = done.trace.span_ns
-    manifest = done.trace.manifest
+    manifest, partial = done.trace.manifest, done.trace.partial
     return {
         "trace": {
             "path": str(done.trace.path),
             "status": manifest.status,
             "kernel_release": manifest.guest.kernel_release,
             "events": done.trace.rows,
+            "partial": None if partial is None else {"what": partial.what, "how": partial.how},
             "duration_s": (last_ns - first_ns) / 1e9,
             "lost_events": manifest.lost,
             "warnings": done.trace.warnings + done.limits,

@@ -93,6 +93,9 @@ def _heading(console: Console, done: "Replay", options: "Options") -> None:
         f"start {done.start_word(options)}, backing {options.backing}",
         soft_wrap=True,
     )
+    if (partial := done.trace.partial) is not None:
+        line = f"PARTIAL, up to there only: {partial.what}: {partial.how}"
+        console.print(plain(line), style="bold", markup=False)
     for line in done.limits:
         console.print(f"note: {plain(line)}", style="dim", markup=False)
 

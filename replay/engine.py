@@ -3,6 +3,7 @@
 One pass over the trace for any number of settings: those of one reporting order share step 1.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ class Options:
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
+        threads: how many work at a time; results do not depend on it.
     """
 
     start: str = "steady"
@@ -64,6 +66,7 @@ class Options:
     device: Device = field(default_factory=Device)
     logging: bool = False
     fragmentation: bool = False
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def check(self) -> None:
         """Refuse words that do not exist, and devices that cannot.
@@ -216,7 +219,8 @@ def run_all(
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning)
     cpus = any(CPU in setting.policy.requires for setting in settings)
-    events = stretches(trace, survey.batches(cpus=cpus), whole, meaning, tell)
+    batches = survey.batches(cpus=cpus, threads=options.threads)
+    events = stretches(trace, batches, whole, meaning, tell)
     start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}

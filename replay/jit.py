@@ -72,7 +72,8 @@ def cache_folder() -> Path:
     raise AssertionError("a temporary folder is always writable")
 
 
-numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined] # set by name when numba starts
+FOLDER = cache_folder()
+numba.config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined] # set by name when numba starts
 
 
 def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs

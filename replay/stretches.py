@@ -14,23 +14,35 @@ from numpy.typing import NDArray
 from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames
 from replay.buddy.steps import Columns
 from replay.geometry import Geometry
-from tracer import Snapshot, Trace
+from tracer import Snapshot, Trace, ahead
 
 COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype", "aux"]
 
 
-def event_columns(trace: Trace, *, cpus: bool = False) -> Iterator[Columns]:
-    """The trace's events, batch by batch, as arrays by column name, with `cpus` also `cpu`. A migratetype
-    that the guest does not name is unknown (-1): the trace warns of them.
+def event_columns(trace: Trace) -> Iterator[Columns]:
+    """The trace's events, batch by batch, as arrays by column name, each row checked.
+
+    Raises:
+        Fault: when the trace cannot be read.
     """
-    named = len(trace.manifest.guest.migratetypes)
-    names = [*COLUMNS, "cpu"] if cpus else COLUMNS
-    for batch in trace.batches(names):
-        columns = {name: batch.column(name).to_numpy() for name in names}
-        kinds = columns["migratetype"]
-        if len(kinds) and kinds.max() >= named:
-            columns["migratetype"] = np.where(kinds < named, kinds, np.int8(-1))
-        yield columns
+    for batch in ahead(trace.batches(COLUMNS)):
+        yield _named(trace, {name: batch.column(name).to_numpy() for name in COLUMNS})
+
+
+def events_again(trace: Trace, *, cpus: bool, threads: int) -> Iterator[Columns]:
+    """The same without a check, by `threads` threads, with `cpus` also the column cpu: for a trace that was
+    read before.
+    """
+    for columns in trace.arrays([*COLUMNS, "cpu"] if cpus else COLUMNS, threads):
+        yield _named(trace, columns)
+
+
+def _named(trace: Trace, columns: Columns) -> Columns:
+    """A migratetype that the guest does not name is unknown (-1): the trace warns of them."""
+    kinds, named = columns["migratetype"], len(trace.manifest.guest.migratetypes)
+    if len(kinds) and kinds.max() >= named:
+        return columns | {"migratetype": np.where(kinds < named, kinds, np.int8(-1))}
+    return columns
 
 
 def pieces(batches: Iterable[Columns], instants: Sequence[int]) -> Iterator[tuple[int, Columns]]:

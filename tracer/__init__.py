@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.decoding import ahead
     from tracer.faults import Fault
     from tracer.format import (
         CHUNK_FRAMES,
@@ -45,6 +46,7 @@ __all__ = [
     "Trace",
     "TraceWriter",
     "Zone",
+    "ahead",
     "check_output",
     "duration_ns",
     "human_bytes",
@@ -76,6 +78,7 @@ _HOMES = {
     "Trace": "reader",
     "TraceWriter": "writer",
     "Zone": "format",
+    "ahead": "decoding",
     "check_output": "output",
     "duration_ns": "units",
     "short_duration": "units",

@@ -4,14 +4,18 @@ A trace killed at any instant opens: segments without a line in the index are no
 its status becomes `recovered`.
 """
 
+import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tracer.checks import check_values, contradictions
+from tracer.decoding import decoded, pieces_of
 from tracer.faults import Fault
 from tracer.files import Files
 from tracer.format import (
@@ -40,6 +44,7 @@ from tracer.zones import over_time
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
 BATCH_ROWS = 1_000_000
 
@@ -89,12 +94,15 @@ class Trace:
         manifest: its manifest; `status` is `recovered` when the recorder was killed.
         segments: the closed segments, in order.
         warnings: what is wrong with it, one line each.
+        partial: why its last events are left out (`until`); None when they are not.
     """
+
+    partial: Fault | None = None
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self._files = path, Files(path)
         self.warnings: list[str] = []
-        self.segments = read_index(path, self._warn, late=manifest.late_events > 0)
+        self.segments = self._stored = read_index(path, self._warn, late=manifest.late_events > 0)
         if manifest.status == "recording" and is_being_recorded(path):
             self.warnings.append("it is still being recorded: what is not stored yet is missing")
         elif manifest.status == "recording":
@@ -107,6 +115,38 @@ class Trace:
             self.warnings.append(f"the recording ended early ({manifest.ended_by}): its tail is missing")
         self.manifest = manifest
         self.warnings += [*contradictions(manifest), *self._missing()]
+
+    def until(self, rows: int, last_ts_ns: int, why: Fault) -> "Trace":
+        """This trace up to where it cannot be read: its first `rows` events, the last one of which was at
+        `last_ts_ns`, and the snapshots before that. It is `partial` since `why`, and warns of it.
+        """
+        cut, left = copy.copy(self), rows
+        cut.segments, cut.partial = [], why
+        for segment in self.segments:
+            if left > 0:
+                last_ns = min(segment.last_ts_ns, last_ts_ns)
+                cut.segments.append(replace(segment, rows=min(segment.rows, left), last_ts_ns=last_ns))
+            left -= segment.rows
+        shots = [shot for shot in self.manifest.snapshots if shot.end_ns <= last_ts_ns and shot.name != "end"]
+        cut.manifest = replace(self.manifest, status="partial", snapshots=shots, end_ns=None)
+        line = f"{why.what}: {why.how}: only the {rows:,} of {self.rows:,} events before that are used"
+        cut.warnings = [*self.warnings, line]
+        return cut
+
+    @property
+    def identity(self) -> str:
+        """Another one as soon as a file is changed: by names, sizes, times and inodes of all, and the
+        content of the small ones. For what is kept beside a trace, not against forgery.
+        """
+        digest = hashlib.blake2b(f"{self.path.resolve()} {self.rows}".encode(), digest_size=16)
+        for path in sorted(path for path in self.path.rglob("*") if path.is_file()):
+            about = path.stat()
+            told = path.name, about.st_size, about.st_mtime_ns, about.st_ino
+            digest.update(repr(told).encode())
+        for name in (MANIFEST, SEGMENTS):
+            if (self.path / name).is_file():
+                digest.update((self.path / name).read_bytes())
+        return digest.hexdigest()
 
     def _warn(self, line: str) -> None:
         """Add a warning, unless it was said already: files may be read more than once."""
@@ -283,15 +323,30 @@ class Trace:
         """
         return self._batches(columns, rows)
 
+    def arrays(self, columns: list[str], threads: int = 1) -> "Iterator[dict[str, NDArray[Any]]]":
+        """Events in time order as read-only arrays by column name, decoded by `threads` threads: for a
+        trace whose events were all read before (`batches`), since nothing is checked here.
+        """
+        files = (self._files.inside(segment.file) for segment in self.segments)
+        pieces, left = chain.from_iterable(pieces_of(path, BATCH_ROWS) for path in files), self.rows
+        for batch in decoded(pieces, columns, threads):
+            yield {name: values[:left] for name, values in batch.items()}
+            left -= len(batch[columns[0]])
+            if left <= 0:
+                return
+
     def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
         kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS
-        checked = EventRows(self.manifest, self.zones, thorough=thorough)
-        for segment in self.segments:
+        checked, left = EventRows(self.manifest, self.zones, thorough=thorough), self.rows
+        for segment in self._stored:
             done = 0
             for batch in self._files.batches(segment.parts[0], {name: kinds[name] for name in columns}, rows):
                 checked.check(segment, batch, done)
                 done += batch.num_rows
-                yield batch
+                yield batch.slice(0, left)
+                left -= batch.num_rows
+                if self.partial and left <= 0:
+                    return
         for line in checked.warnings:
             self._warn(line)
 

@@ -113,12 +113,6 @@ REFUSED: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         index(lambda lines: lines[0].update(losses=[{"begin_ns": 2, "end_ns": 1, "events": 1}])),
         "losses[0].end_ns", ALL,
     ),
-    "more rows than the index says": (index(lambda lines: lines[1].update(rows=2)), "3 rows", EVERY_EVENT),
-    "events before their segment": (events(cell("ts_ns", 0, 1)), f"{EVENTS} row 0", EVERY_EVENT),
-    "an event in 292 years": (events(cell("ts_ns", 2, HUGE - 1)), f"{EVENTS} row 2", EVERY_EVENT),
-    "an empty field": (events(cell("pfn", 1, None)), "empty fields", EVERY_EVENT),
-    "a column of no name": (no_text, "'utf-8' codec can't decode", EVERY_EVENT),
-    "a column of words": (with_column(EVENTS, "pfn", pa.array(["a", "b", "c"])), "not uint64", EVERY_EVENT),
     "a trace of many years": (
         manifest(lambda data: data.update(end_ns=1 << 61)), "lasts longer than a year", ("replay",),
     ),
@@ -174,6 +168,16 @@ REFUSED: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
     "a sample that ends first": (rows(SAMPLES, cell("read_end_ns", 1, 5)), "its read ends", ("verify",)),
     "counters below 0": (rows(COUNTERS, cell("hits", 0, -1)), "hits -1", ("verify",)),
 }  # fmt: skip
+
+# Of events behind the first batch: refused, but a replay goes up to there, and tells.
+PARTLY: dict[str, tuple[Damage, str]] = {
+    "more rows than the index says": (index(lambda lines: lines[1].update(rows=2)), "3 rows"),
+    "events before their segment": (events(cell("ts_ns", 0, 1)), f"{EVENTS} row 0"),
+    "an event in 292 years": (events(cell("ts_ns", 2, HUGE - 1)), f"{EVENTS} row 2"),
+    "an empty field": (events(cell("pfn", 1, None)), "empty fields"),
+    "a column of no name": (no_text, "'utf-8' codec can't decode"),
+    "a column of words": (with_column(EVENTS, "pfn", pa.array(["a", "b", "c"])), "not uint64"),
+}
 
 # Told: exit 3 by those commands, with the words among what they print.
 TOLD: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
@@ -260,6 +264,19 @@ def test_what_cannot_be_is_refused_with_its_place(whole: Path, name: str) -> Non
             assert words in flat(said.err)
         else:
             assert said.code in (ExitCode.DONE, ExitCode.USAGE, ExitCode.LOSSY), said
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_a_replay_goes_up_to_what_cannot_be_read_and_all_else_refuses_it(whole: Path, name: str) -> None:
+    spoil, words = PARTLY[name]
+    spoil(whole)
+    for command in EVERY_EVENT:
+        said = damage.said(command, whole)
+        partial = command == "replay"
+        assert said.code == (ExitCode.LOSSY if partial else ExitCode.USAGE), said
+        assert words in flat(said.err)
+        assert ("only the 2 of" in flat(said.err)) == partial
+        assert ("PARTIAL" in said.out) == partial
 
 
 @pytest.mark.parametrize("name", TOLD)
