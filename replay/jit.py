@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import typeinfer
+from numba.core.registry import CPUDispatcher
 from numpy.typing import NDArray
 
 # Compiled functions allocate nothing: without the reference counts of `_nrt` they are 5 times faster.
@@ -76,14 +78,62 @@ FOLDER = cache_folder()
 numba.config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined] # set by name when numba starts
 
 
+class _AtFirstUse(CPUDispatcher):
+    """A function of one declared signature, compiled, or loaded from the cache, when it is first used.
+
+    numba does so at once. But most functions are only called by compiled ones, whose code in the cache has
+    them in it: loading them all would be most of a short replay's time.
+    """
+
+    declared: Any = None
+
+    def _settle(self) -> None:
+        if self.declared is not None:
+            signature, self.declared = self.declared, None
+            with typeinfer.register_dispatcher(self):
+                self.compile(signature)
+            self.disable_compile()
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:  # noqa: ANN401
+        """Another function is being compiled, and calls this one."""
+        self._settle()
+        return super().get_call_template(args, kws)
+
+    def get_function_type(self) -> Any:  # noqa: ANN401
+        """It is handed to a compiled function as a value."""
+        self._settle()
+        return super().get_function_type()
+
+    @property
+    def nopython_signatures(self) -> Any:  # noqa: ANN401
+        """Somebody asks what it takes."""
+        self._settle()
+        return super().nopython_signatures
+
+    def _compile_for_args(self, *args: Any, **kws: Any) -> Any:  # noqa: ANN401
+        """Python calls it, and nothing is compiled yet."""
+        if self.declared is None:
+            return super()._compile_for_args(*args, **kws)  # type: ignore[misc] # it has one
+        self._settle()
+        (overload,) = self.overloads.values()
+        return overload.entry_point  # type: ignore[attr-defined] # it has one
+
+
 def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs
-    """Decorate a function for compilation with this signature.
+    """Decorate a function for compilation with this signature, or these.
 
     Without an explicit signature, or with a dispatcher among the arguments, the on-disk cache
     would miss in every new process. `inline` makes LLVM always inline it: for small functions on
     the hot path, whose many array arguments would cost more than their work.
     """
-    return cast(
-        "Callable[[F], F]",
-        numba.njit(signature, **_OPTIONS, forceinline=inline),
-    )
+    options = _OPTIONS | {"forceinline": inline}
+    if isinstance(signature, list):
+        return cast("Callable[[F], F]", numba.njit(signature, **options))
+
+    def declare(function: F) -> F:
+        dispatcher = numba.njit(**options)(function)
+        dispatcher.__class__ = _AtFirstUse
+        dispatcher.declared = signature
+        return cast("F", dispatcher)
+
+    return declare

@@ -187,7 +187,7 @@ def blocks(site: Path, trace: Path) -> int:
 
 
 def test_an_installed_compiled_policy_is_kept_on_disk_until_its_file_changes(site, trace) -> None:
-    hits = "import greedy; print(sum(greedy.wake.stats.cache_hits.values()))"
+    hits = "import greedy; greedy.wake.nopython_signatures; print(sum(greedy.wake.stats.cache_hits.values()))"
     assert blocks(site, trace) == 1
     assert python(site, hits).stdout == "1\n"
     (site / "greedy.py").write_text(COMPILED.replace("WANTED = 1", "WANTED = 2"))
