@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.converting import convert
     from tracer.faults import Fault
+    from tracer.finished import TraceOutput, refuse_itself
     from tracer.format import (
         CHUNK_FRAMES,
         BuddyInfo,
@@ -43,9 +45,11 @@ __all__ = [
     "Probe",
     "Snapshot",
     "Trace",
+    "TraceOutput",
     "TraceWriter",
     "Zone",
     "check_output",
+    "convert",
     "duration_ns",
     "human_bytes",
     "open_trace",
@@ -54,6 +58,7 @@ __all__ = [
     "overlaps",
     "plain",
     "put_in_place",
+    "refuse_itself",
     "remove_tree",
     "segment_of",
     "short_duration",
@@ -74,9 +79,11 @@ _HOMES = {
     "Probe": "format",
     "Snapshot": "format",
     "Trace": "reader",
+    "TraceOutput": "finished",
     "TraceWriter": "writer",
     "Zone": "format",
     "check_output": "output",
+    "convert": "converting",
     "duration_ns": "units",
     "short_duration": "units",
     "human_bytes": "units",
@@ -86,6 +93,7 @@ _HOMES = {
     "overlaps": "zones",
     "plain": "terminal",
     "put_in_place": "output",
+    "refuse_itself": "finished",
     "remove_tree": "output",
     "segment_of": "writer",
     "size_bytes": "units",
