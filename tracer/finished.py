@@ -54,7 +54,12 @@ class TraceOutput:
         """
         check_output(path, force=force)
         self._path, self._aside = path, path.with_name(f".{path.stem}.unfinished.trace")
-        self._writer = TraceWriter(self._aside, manifest, force=True, layout=layout)
+        try:
+            self._writer = TraceWriter(self._aside, manifest, force=True, layout=layout)
+        except Fault as fault:
+            if isinstance(fault.__cause__, OSError):  # nobody knows of the place aside
+                raise output_fault(path, fault.__cause__) from fault
+            raise
         self._open: PartFile | None = None
         self._closed = False
 
