@@ -105,7 +105,7 @@ def measured(candidate: Candidate, table: pa.Table, path: Path) -> Cost:
     def write() -> None:
         with (
             path.open("wb") as file,
-            parquet_writer(file, "events", table.schema, candidate.layout) as writer,
+            parquet_writer(file, table.schema, candidate.layout) as writer,
         ):
             writer.write_table(table, candidate.layout.group_rows)
 

@@ -47,7 +47,7 @@ class TraceOutput:
     def __init__(
         self, path: Path, manifest: Manifest, *, force: bool = False, layout: Layout | None = None
     ) -> None:
-        """Begin it. `layout`: how its columns are written, if not as a recording's.
+        """Begin it. `layout`: how events are written, if not as a recording's.
 
         Raises:
             Fault: when it cannot be made.

@@ -1,12 +1,13 @@
 """How the columns of a trace are encoded and compressed. Chosen by `benchmarks/codecs.py`; the numbers that
 decided are in FORMAT.md. A reader needs none of this: Parquet files say how they are written.
+
+Only events have layouts of their own; the small files beside them are always written as `BUDDY`.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-TIMES = ("ts_ns", "read_begin_ns", "read_end_ns", "read_ts_ns")
-RISING = (*TIMES, "count")  # and, where rows are sorted by it, `pfn`
+RISING = ("ts_ns", "count", "read_begin_ns", "read_end_ns", "read_ts_ns")
 
 DELTA, SPLIT, DICTIONARY = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "DICTIONARY"
 
@@ -22,7 +23,7 @@ class Coding:
 
 @dataclass(frozen=True)
 class Layout:
-    """How all columns are: instants and what else rises, the events' `pfn`, and the few values of the rest.
+    """How all columns are: instants and what else rises, `pfn`, and the few values of the rest.
 
     `page_rows`: rows of a page at most, which are compressed at once. `group_rows`: of a row group at most.
     """
@@ -33,11 +34,9 @@ class Layout:
     page_rows: int
     group_rows: int
 
-    def coding(self, kind: str, column: str) -> Coding:
-        """Of a column of a kind of file (events, frames, samples, counters)."""
-        if column == "pfn" and kind == "events":
-            return self.pfn
-        return self.rising if column in RISING or column == "pfn" else self.others
+    def coding(self, column: str) -> Coding:
+        """Of a column, by its name."""
+        return self.pfn if column == "pfn" else self.rising if column in RISING else self.others
 
 
 class Target(StrEnum):

@@ -51,9 +51,9 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def parquet_writer(file: IO[bytes], kind: str, schema: pa.Schema, layout: Layout) -> pq.ParquetWriter:
-    """A Parquet file of a kind (events, frames, ...), its columns written as a layout says."""
-    codings = {_leaf(field): layout.coding(kind, field.name) for field in schema}
+def parquet_writer(file: IO[bytes], schema: pa.Schema, layout: Layout) -> pq.ParquetWriter:
+    """A Parquet file, its columns written as a layout says."""
+    codings = {_leaf(field): layout.coding(field.name) for field in schema}
     plain = {name: coding for name, coding in codings.items() if coding.encoding != DICTIONARY}
     cut = {_PAGE_ROWS: layout.page_rows} if _CUTS_PAGES else {}
     return pq.ParquetWriter(
@@ -84,7 +84,7 @@ class PartFile:
         self._group_rows = layout.group_rows
         self._undo = contextlib.ExitStack()
         self._file = self._undo.enter_context(folder.aside(name))
-        self._writer = self._undo.enter_context(parquet_writer(self._file, kind, schema, layout))
+        self._writer = self._undo.enter_context(parquet_writer(self._file, schema, layout))
 
     def append(self, table: pa.Table) -> None:
         """Add row groups. `table`: the schema's columns; an empty one adds none."""
