@@ -78,7 +78,7 @@ def layouts() -> Iterator[Candidate]:
     """The ways to write all columns."""
     short = 20_000
     first = replace(BUDDY, page_rows=short, group_rows=MERGED_ROWS)
-    yield Candidate("delta and zstd 3, pages of 20,000 rows, as until now", first)
+    yield Candidate("delta and zstd 3, pages of 20,000 rows, as first recorded", first)
     yield Candidate("recorded, buddy layer", replace(BUDDY, group_rows=MERGED_ROWS))
     yield Candidate("recorded, frame layer", replace(FRAME, group_rows=MERGED_ROWS))
     small, fast = CONVERTED[Target.ARCHIVE], CONVERTED[Target.REPLAY]
