@@ -19,6 +19,7 @@ VERBS = {
         "Say what this guest allows and how to fix what it does not.",
     ),
     "record": ("tracer.cli", "record", "Record page alloc/free events of this live guest."),
+    "convert": ("tracer.cli", "convert", "Rewrite a trace to be small, or fast to replay."),
     "import": ("tracer.importers.cli", "import_", "Make a trace of what perf or ftrace recorded."),
     "info": ("tracer.cli", "info", "Say what a trace contains and what is missing from it."),
     "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),

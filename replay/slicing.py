@@ -15,7 +15,6 @@ from replay.buddy.frames import FAR_FUTURE_NS, FrameModel, Frames, free_blocks, 
 from replay.buddy.ops import meaning_of
 from replay.buddy.steps import Columns
 from replay.geometry import Geometry
-from replay.output import TraceOutput
 from replay.start import Start, refuse_filtered
 from replay.stretches import Brought, first_after, pieces, stretches
 from replay.survey import Survey
@@ -29,9 +28,11 @@ from tracer import (
     Probe,
     Snapshot,
     Trace,
+    TraceOutput,
     Zone,
     open_trace,
     over_time,
+    refuse_itself,
     short_duration,
 )
 
@@ -102,7 +103,7 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
             at the cut cannot be known.
     """
     refuse_filtered(trace)
-    _refuse_itself(trace.path, out)
+    refuse_itself(trace.path, out, "sliced")
     span = Span.of(trace, after_ns, until_ns)
     losses = span.losses(trace.losses)
     manifest = _manifest(trace, span)
@@ -119,17 +120,6 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
         probes = tally.probes()
         output.close(replace(manifest, snapshots=shots, probes=probes, late_events=tally.late))
     return open_trace(out)
-
-
-def _refuse_itself(source: Path, out: Path) -> None:
-    """Refuse an output that is, by whatever name, the folder being read, or that holds it."""
-    folders = [source.resolve(), *source.resolve().parents]
-    if out.exists() and any(folder.samefile(out) for folder in folders):
-        raise Fault(
-            f"{out} is the trace that is being sliced",
-            f"it is the same folder as {source}, or holds it",
-            "name another output",
-        )
 
 
 def _manifest(trace: Trace, span: Span) -> Manifest:
@@ -152,6 +142,7 @@ def _manifest(trace: Trace, span: Span) -> Manifest:
         discarded_events=0,
         end_ns=min(span.to_ns - 1, last_ns),
         notes=whole.notes + notes,
+        converted=None,
     )
 
 

@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.converting import convert
     from tracer.decoding import ahead
     from tracer.faults import Fault
+    from tracer.finished import TraceOutput, refuse_itself
     from tracer.format import (
         CHUNK_FRAMES,
         BuddyInfo,
@@ -44,10 +46,12 @@ __all__ = [
     "Probe",
     "Snapshot",
     "Trace",
+    "TraceOutput",
     "TraceWriter",
     "Zone",
     "ahead",
     "check_output",
+    "convert",
     "duration_ns",
     "human_bytes",
     "open_trace",
@@ -56,6 +60,7 @@ __all__ = [
     "overlaps",
     "plain",
     "put_in_place",
+    "refuse_itself",
     "remove_tree",
     "segment_of",
     "short_duration",
@@ -76,10 +81,12 @@ _HOMES = {
     "Probe": "format",
     "Snapshot": "format",
     "Trace": "reader",
+    "TraceOutput": "finished",
     "TraceWriter": "writer",
     "Zone": "format",
     "ahead": "decoding",
     "check_output": "output",
+    "convert": "converting",
     "duration_ns": "units",
     "short_duration": "units",
     "human_bytes": "units",
@@ -89,6 +96,7 @@ _HOMES = {
     "overlaps": "zones",
     "plain": "terminal",
     "put_in_place": "output",
+    "refuse_itself": "finished",
     "remove_tree": "output",
     "segment_of": "writer",
     "size_bytes": "units",

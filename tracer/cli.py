@@ -1,4 +1,4 @@
-"""The commands that run on the guest: doctor, record, info."""
+"""The commands of this half: doctor, record, info, convert."""
 
 import contextlib
 import dataclasses
@@ -232,4 +232,50 @@ def info(
         for warning in opened.warnings:
             warn(warning)
     if not opened.complete:
+        raise typer.Exit(ExitCode.LOSSY)
+
+
+def convert(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    *,
+    target: Annotated[
+        str, typer.Option("--for", metavar="archive|replay", help="archive: small; replay: fast to decode.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Exit 0 even if the trace is lossy or recovered.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rewrite a trace: the same rows, in fewer files, encoded to be small or to be decoded fast."""
+    from tqdm import tqdm
+
+    from tracer.converting import convert as rewrite
+    from tracer.reader import open_trace
+
+    source = open_trace(trace)
+    shown = {"unit": " events", "unit_scale": True, "leave": False, "disable": None, "desc": "converting"}
+    with tqdm(total=source.rows, **shown) as bar:
+        made = rewrite(source, out, target, force=force, tell=bar.update)
+    if as_json:
+        emit(
+            {
+                "trace": str(out),
+                "source": str(trace),
+                "for": target,
+                "events": made.rows,
+                "segments": len(made.segments),
+                "lost_events": made.manifest.lost,
+                "size_bytes": made.size_bytes,
+                "source_size_bytes": source.size_bytes,
+                "warnings": source.warnings,
+            }
+        )
+    else:
+        sizes = f"{human_bytes(made.size_bytes)}, it was {human_bytes(source.size_bytes)}"
+        print(f"wrote {out} for {target}: {made.rows:,} events, {sizes}")
+    for warning in source.warnings:
+        warn(warning)
+    if not source.complete and not allow_loss:
         raise typer.Exit(ExitCode.LOSSY)

@@ -75,6 +75,8 @@ def _guest(trace: Trace) -> Iterator[str]:
     yield f"own reporting: {active}, order {_known(manifest.reporting.order)}"
     yield f"layers: {', '.join(manifest.layers)}; rung: {manifest.rung}"
     yield f"ended by: {_known(manifest.ended_by)}"
+    if manifest.converted:
+        yield f"converted for {manifest.converted.target} by {manifest.converted.tool}"
     if manifest.rung_reason:
         yield f"no higher rung: {manifest.rung_reason}"
     yield f"command line: {shlex.join(manifest.command_line)}"

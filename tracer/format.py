@@ -269,6 +269,14 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class Converted:
+    """What the rows were rewritten for since they were recorded (archive, replay), and by which tool."""
+
+    target: str
+    tool: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """manifest.json: everything about a trace that is not a row."""
 
@@ -291,6 +299,7 @@ class Manifest:
     discarded_events: int = 0  # stored, and removed again by --keep
     notes: list[str] = field(default_factory=list)  # what is unknown about this trace, a line each
     end_ns: int | None = None  # where the trace ends, if later than its last event: of a slice
+    converted: Converted | None = None  # None: written as it was recorded, imported or sliced
 
     @property
     def lost(self) -> int:

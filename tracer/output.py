@@ -105,7 +105,7 @@ def remove_tree(parent_fd: int, name: str) -> None:
 def output_fault(path: Path, error: OSError) -> Fault:
     """A fault for an output that cannot be written."""
     if error.errno == errno.ENOSPC:
-        fix = "free some space or record to another disk"
+        fix = "free some space or use another disk"
     else:
         fix = "name another output folder"
     return environment(f"{path} cannot be written", f"{error.strerror} (errno {error.errno})", fix)

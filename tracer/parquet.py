@@ -1,7 +1,8 @@
-"""The Parquet files of a trace: their schemas and encodings, and how one is written aside."""
+"""The Parquet files of a trace: their schemas, and how one is written aside."""
 
 import contextlib
 import hashlib
+import inspect
 import os
 from pathlib import Path
 from typing import IO
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 
 from tracer.folder import Folder
 from tracer.format import EVENT_COLUMNS, OPTIONAL_COLUMNS, Part
+from tracer.layouts import DICTIONARY, Layout
 
-ROW_GROUP_ROWS = 1_000_000
-LEVEL = 3  # of zstd
-DELTA_COLUMNS = ("ts_ns", "pfn", "count", "read_begin_ns", "read_end_ns", "read_ts_ns")
+# Arrow libraries that cut pages at some rows whatever their bytes can be told other rows; others need not.
+_PAGE_ROWS = "max_rows_per_page"
+_CUTS_PAGES = _PAGE_ROWS in inspect.signature(pq.ParquetWriter).parameters
+_WIDEST_BYTES = 8  # of a value
 
 
 def arrow_type(kind: str) -> pa.DataType:
@@ -48,37 +51,46 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    """A Parquet file with the trace's encodings."""
-    delta = [name for name in schema.names if name in DELTA_COLUMNS]
-    others = [f.name for f in schema if f.name not in DELTA_COLUMNS and not pa.types.is_nested(f.type)]
+def parquet_writer(file: IO[bytes], schema: pa.Schema, layout: Layout) -> pq.ParquetWriter:
+    """A Parquet file, its columns written as a layout says."""
+    codings = {_leaf(field): layout.coding(field.name) for field in schema}
+    plain = {name: coding for name, coding in codings.items() if coding.encoding != DICTIONARY}
+    cut = {_PAGE_ROWS: layout.page_rows} if _CUTS_PAGES else {}
     return pq.ParquetWriter(
         file,
         schema,
-        compression="zstd",
-        compression_level=LEVEL,
-        use_dictionary=others,
-        column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
+        compression={name: coding.codec for name, coding in codings.items()},
+        compression_level={name: coding.level for name, coding in codings.items() if coding.level},
+        use_dictionary=[name for name in codings if name not in plain],
+        column_encoding={name: coding.encoding for name, coding in plain.items()},
+        data_page_size=layout.page_rows * _WIDEST_BYTES,
         write_page_checksum=True,
         store_schema=False,
+        **cut,
     )
+
+
+def _leaf(field: pa.Field) -> str:
+    """A column as Parquet names it."""
+    return f"{field.name}.list.element" if pa.types.is_nested(field.type) else field.name
 
 
 class PartFile:
     """A Parquet file that grows row group by row group, aside; `close` puts it in its place."""
 
-    def __init__(self, folder: Folder, kind: str, name: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: Folder, kind: str, name: str, schema: pa.Schema, layout: Layout) -> None:
         self.rows = 0
         self._folder, self._kind, self._name, self._schema = folder, kind, name, schema
+        self._group_rows = layout.group_rows
         self._undo = contextlib.ExitStack()
         self._file = self._undo.enter_context(folder.aside(name))
-        self._writer = self._undo.enter_context(parquet_writer(self._file, schema))
+        self._writer = self._undo.enter_context(parquet_writer(self._file, schema, layout))
 
     def append(self, table: pa.Table) -> None:
         """Add row groups. `table`: the schema's columns; an empty one adds none."""
         try:
             if table.num_rows:
-                self._writer.write_table(table, ROW_GROUP_ROWS)
+                self._writer.write_table(table, self._group_rows)
                 self.rows += table.num_rows
         except BaseException as error:
             self.abandon(error)

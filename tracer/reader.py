@@ -31,6 +31,7 @@ from tracer.format import (
     Loss,
     Manifest,
     Part,
+    Segment,
     Snapshot,
     Zone,
     from_json,
@@ -312,8 +313,26 @@ class Trace:
         """Names of the events' columns: `EVENT_COLUMNS` and the optional ones that were recorded."""
         if not self.segments:
             return list(EVENT_COLUMNS)
-        names = self._files.names(self.segments[0].file)
+        names = self.columns_of(self.segments[0].file)
         return [*EVENT_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in names)]
+
+    def columns_of(self, file: str) -> list[str]:
+        """Names of the columns of a file of the trace, those that the format does not know, too.
+
+        Raises:
+            Fault: when it cannot be read.
+        """
+        return self._files.names(file)
+
+    def beside(self, segment: Segment) -> dict[str, pa.Table]:
+        """What was seen beside a segment's events: its `samples` and `counters`, where it has them.
+
+        Raises:
+            Fault: naming the file, when one cannot be read.
+        """
+        kinds = {"samples": SAMPLE_COLUMNS, "counters": COUNTER_COLUMNS}
+        parts = {"samples": segment.samples, "counters": segment.counters}
+        return {kind: self._files.table(p.file, kinds[kind], p) for kind, p in parts.items() if p}
 
     def batches(self, columns: list[str], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Events in time order, at most `rows` at a time, only `columns`.
@@ -350,15 +369,23 @@ class Trace:
         for line in checked.warnings:
             self._warn(line)
 
+    def verify_files(self) -> None:
+        """Compare every file with its checksum; snapshots of older recorders have none, but their pages
+        carry their own.
+
+        Raises:
+            Fault: naming the first file that differs.
+        """
+        for part in self._listed_parts:
+            self._files.check_content(part)
+
     def verify(self) -> None:
-        """Compare every file with its checksum, and read every row; snapshots of older recorders have
-        no checksum, but their pages carry their own.
+        """Compare every file with its checksum, and read every row.
 
         Raises:
             Fault: naming the first file that differs, or its row that cannot be.
         """
-        for part in self._listed_parts:
-            self._files.check_content(part)
+        self.verify_files()
         for shot in self.manifest.snapshots:
             self.frames(shot.name)
             self.lists(shot.name)

@@ -26,6 +26,7 @@ from tracer.format import (
     Segment,
     to_json,
 )
+from tracer.layouts import BUDDY, Layout, recorded
 from tracer.output import check_output, output_fault, put_in_place, remove_tree
 from tracer.parquet import PartFile, event_schema
 
@@ -51,15 +52,21 @@ class TraceWriter:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, *, force: bool = False, file_mode: int = 0o600
+        self,
+        path: Path,
+        manifest: Manifest,
+        *,
+        force: bool = False,
+        file_mode: int = 0o600,
+        layout: Layout | None = None,
     ) -> None:
-        """Make the trace.
+        """Make the trace. `layout`: how events are written, if not as a recording's.
 
         Raises:
             Fault: when it cannot be made; what was at `path` is there as before.
         """
         check_output(path, force=force)
-        self.path = path
+        self.path, self._layout = path, layout or recorded(manifest.layers)
         self.segments: list[Segment] = []
         self._lock = threading.RLock()
         self._part_sizes: dict[str, int] = {}
@@ -110,7 +117,8 @@ class TraceWriter:
 
     def open_part(self, kind: str, name: str, schema: pa.Schema) -> PartFile:
         """A file KIND/NAME.parquet to be written row group by row group."""
-        return PartFile(self._kinds[kind], kind, f"{name}.parquet", schema)
+        layout = self._layout if kind == "events" else BUDDY
+        return PartFile(self._kinds[kind], kind, f"{name}.parquet", schema, layout)
 
     def write_part(self, kind: str, name: str, table: pa.Table) -> Part:
         """Write KIND/NAME.parquet at once."""

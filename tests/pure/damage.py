@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": ["info", "--verify"],
     "replay": ["replay", "--policy", "upstream", "--policy", "oracle"],
     "validate": ["validate"],
+    "convert": ["convert", "--for", "archive", "--force"],
 }
 Rows = dict[str, list[Any]]
 
@@ -164,8 +165,9 @@ class Said:
 def said(command: str, path: Path, *more: str) -> Said:
     """Run a command of `COMMANDS`. What is no fault comes through as the exception it is."""
     out, err = io.StringIO(), io.StringIO()
+    paths = [path, path.with_name("converted.trace")] if command == "convert" else [path]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main.run([*COMMANDS[command], *more, str(path)])
+        code = main.run([*COMMANDS[command], *more, *map(str, paths)])
     return Said(code, out.getvalue(), err.getvalue())
 
 

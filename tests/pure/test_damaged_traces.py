@@ -40,8 +40,8 @@ from tracer import open_trace
 from tracer.faults import ExitCode
 
 ALL = tuple(COMMANDS)
-EVERY_EVENT = ("verify", "replay", "validate")
-EVERY_FRAME = ("verify", "replay", "validate")
+EVERY_EVENT = ("verify", "replay", "validate", "convert")
+EVERY_FRAME = ("verify", "replay", "validate", "convert")
 HUGE = 1 << 63
 
 
@@ -103,7 +103,9 @@ REFUSED: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
     "a snapshot of another file": (
         manifest(lambda data: data["snapshots"][0]["parts"].reverse()), "snapshots[0].parts", ALL,
     ),
-    "a snapshot that changed": (lambda path: damage.flip(path, FRAMES_FILE, 9, 3), "checksum", ("verify",)),
+    "a snapshot that changed": (
+        lambda path: damage.flip(path, FRAMES_FILE, 9, 3), "checksum", ("verify", "convert"),
+    ),
     "an empty file": (lambda path: (path / EVENTS).write_bytes(b""), f"changed at {EVENTS}", ALL),
     "a segment by another name": (
         index(lambda lines: lines[1].update(file="events/../events/00001.parquet")), "by another name", ALL,

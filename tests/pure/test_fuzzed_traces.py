@@ -237,7 +237,9 @@ def answer_of(said: damage.Said) -> Any:
     """What a command answers, without where the trace is and what its files are like."""
     data = json.loads(said.out)
     for holder, key in list(_places(data)):
-        if key in ("parts", "path", "size_bytes") or (key == "trace" and isinstance(holder[key], str)):
+        if key in ("parts", "path", "size_bytes", "source", "source_size_bytes") or (
+            key == "trace" and isinstance(holder[key], str)
+        ):
             holder[key] = None
     return data
 

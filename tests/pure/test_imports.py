@@ -57,7 +57,9 @@ def test_replaying_never_needs_bcc():
 
 
 def test_recording_never_imports_polars_numba_or_the_other_half():
-    modules = loaded("import tracer.recording.recorder, tracer.cli, tracer.doctor, tracer.describe")
+    modules = loaded(
+        "import tracer.recording.recorder, tracer.cli, tracer.doctor, tracer.describe, tracer.converting"
+    )
     assert "tracer.recording.encoder" in modules
     assert modules.isdisjoint({"polars", "numba", "bcc"})
     assert not [name for name in modules if name.partition(".")[0] == "replay"]

@@ -12,7 +12,6 @@ from replay.api import replay
 from replay.buddy.ops import meaning_of
 from replay.geometry import Geometry
 from replay.main import run
-from replay.output import TraceOutput
 from replay.slicing import slice_trace
 from replay.start import start_of
 from replay.stretches import event_columns, stretches
@@ -20,7 +19,7 @@ from replay.validation import validate
 from tests.pure import small_traces, worlds
 from tests.pure.small_traces import FRAMES, GUEST, ZONES, manifest, snapshot
 from tests.pure.worlds import World
-from tracer import Fault, open_trace
+from tracer import Fault, TraceOutput, open_trace
 from tracer.format import LIST_COLUMNS, SAMPLE_COLUMNS, Filters, Op, Probe, Zone
 from tracer.parquet import arrow_schema
 
