@@ -122,7 +122,7 @@ class Figure:
     def rate(cls, name: str, runs: Sequence[Taken], count: int) -> "Figure":
         """Millions of events (or requests) a second."""
         walls = [count / run.wall_s / 1e6 for run in runs]
-        cpus = [count / run.cpu_s / 1e6 for run in runs]
+        cpus = [count / run.cpu_s / 1e6 for run in runs if run.cpu_s]
         return cls(name, "M/s", walls, cpus, max(run.anon_mib for run in runs))
 
     @classmethod

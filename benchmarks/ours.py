@@ -1,14 +1,13 @@
 """What is measured of ours: replaying as a whole, and its engine alone over events in memory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import TRACE
-from benchmarks.ready import COLUMNS, Ready, hold_to, threads_allowed
+from benchmarks.ready import COLUMNS, Ready, forget, hold_to, threads_allowed
 from replay.api import replay
 from replay.buddy.ops import meaning_of
 from replay.engine import Group, Options
@@ -22,20 +21,48 @@ from tracer import Trace, open_trace
 Columns = dict[str, NDArray[Any]]
 
 
-def replaying(trace: str, policies: Sequence[str]) -> Ready:
-    """Parquet in, results out, in this process; kernels are loaded before by a short trace."""
+def options_held() -> Options:
+    """Replay by as many threads as the environment allows, where threads are an option at all."""
+    threads, names = threads_allowed(), {field.name for field in fields(Options)}
+    given: dict[str, Any] = {"threads": threads} if threads and "threads" in names else {}
+    return Options(**given)
+
+
+def replaying(trace: str, policies: Sequence[str], *, first: bool = False) -> Ready:
+    """Parquet in, results out, in this process; kernels are loaded before, by the shipped trace.
+
+    `first`: as if this trace had never been replayed: nothing that was found out about it is still known.
+    """
     hold_to(threads_allowed())
-    replay(TRACE, policies)
-    return Ready(
-        lambda: [r.summary for r in replay(trace, policies).results], {"events": open_trace(trace).rows}
-    )
+    options = options_held()
+    replay(TRACE, policies, options)
+
+    def act() -> None:
+        if first:
+            forget(trace)
+        for result in replay(trace, policies, options).results:
+            _ = result.summary
+
+    return Ready(act, {"events": open_trace(trace).rows})
 
 
 def reading(trace: str) -> Ready:
-    """The reader alone: batches of the columns that a replay needs, checked as always."""
+    """The reader alone: batches of the columns that a replay needs, each row checked."""
     hold_to(threads_allowed())
     opened = open_trace(trace)
     return Ready(lambda: sum(batch.num_rows for batch in opened.batches(COLUMNS)), {"events": opened.rows})
+
+
+def reading_again(trace: str) -> Ready:
+    """The reader alone, of a trace that was read before."""
+    opened, options = open_trace(trace), options_held()
+    arrays = getattr(opened, "arrays", None)
+    if arrays is None:
+        return reading(trace)
+    threads = getattr(options, "threads", 1)
+    return Ready(
+        lambda: sum(len(batch["ts_ns"]) for batch in arrays(COLUMNS, threads)), {"events": opened.rows}
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +90,7 @@ def loaded(trace: Trace, most: int) -> Loaded:
     batches: list[Columns] = []
     for stretch in events:
         if isinstance(stretch, dict):
-            batches.append({name: np.ascontiguousarray(stretch[name]) for name in COLUMNS})
+            batches.append({name: stretch[name].copy() for name in COLUMNS})
         if sum(len(batch["ts_ns"]) for batch in batches) >= most:
             break
     end_ns = int(batches[-1]["ts_ns"][-1])

@@ -3,11 +3,13 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 
 from benchmarks.harness import PAGETIDE, Figure, Measured, Row, Taken, command, interleaved
+from benchmarks.ready import forget
 from benchmarks.tiling import Tile, tiled
 from benchmarks.worker import Worker, at_once, workers
 from replay.slicing import slice_trace
@@ -19,11 +21,6 @@ CAPACITIES = (8, 16, 32, 64, 128, 256, 512, 1024)
 GRID = [f"{ONE}:delay={delay},capacity={capacity}" for delay in DELAYS for capacity in CAPACITIES]
 ORDER_0 = f"{ONE}:order=0"
 FEW_AT_ORDER_0 = [f"{ORDER_0},delay={delay}" for delay in DELAYS]
-DECODERS = {
-    "arrow_batches": "pyarrow",
-    "polars_batches": "polars, streaming",
-    "polars_files": "polars by file",
-}
 # How many events a peer is given: some seconds of each.
 ORACLE_EVENTS, SIMPY_EVENTS, DUCKDB_EVENTS = 20_000, 1_000_000, 5_000_000
 ENGINE_EVENTS = 40_000_000
@@ -90,56 +87,81 @@ def replay_command(trace: Trace) -> Measured:
     return command(*PAGETIDE, "replay", trace.path, "--policy", ONE, "--json", "--allow-loss")
 
 
+def _replaying(trace: Trace, policies: list[str]) -> Worker:
+    """Parquet in, results out, of a trace that was replayed before."""
+    return Worker("ours.replaying", {"trace": str(trace.path), "policies": policies})
+
+
 # Replaying beside decoding
 
 
-def _slopes(
-    traces: Traces, sizes: Sizes, tasks: dict[str, str], threads: int | None
-) -> tuple[dict[str, Figure], list[float]]:
-    """Each task's cost of an event, by its name; where the replay's line begins, in seconds."""
+@dataclass(frozen=True)
+class Line:
+    """What a task takes by how many events: the cost of one, and where the line begins (seconds)."""
+
+    figure: Figure
+    begin_s: float
+
+
+Tasks = dict[str, tuple[str, dict[str, object]]]
+REPLAYS: Tasks = {
+    "the first replay": ("ours.replaying", {"policies": [ONE], "first": True}),
+    "replayed again": ("ours.replaying", {"policies": [ONE]}),
+}
+READERS: Tasks = {
+    "the reader alone, every row checked": ("ours.reading", {}),
+    "the reader alone, again": ("ours.reading_again", {}),
+}
+DECODERS: Tasks = {
+    "pyarrow": ("decoders.arrow_batches", {}),
+    "polars, streaming": ("decoders.polars_batches", {}),
+    "polars by file": ("decoders.polars_files", {}),
+}
+
+
+def _lines(traces: Traces, sizes: Sizes, tasks: Tasks, threads: int | None) -> dict[str, Line]:
+    """Each task on less and on more events."""
     less, more = (traces.of(events) for events in sizes.slope)
-    some = {}
-    for task in tasks:
-        given = {"policies": [ONE]} if task == "ours.replaying" else {}
-        for trace in (less, more):
-            some[task, trace.rows] = Worker(task, threads=threads, trace=str(trace.path), **given)
-    acts = {f"{task} {rows}": worker for (task, rows), worker in some.items()}
-    with workers(*some.values()):
-        runs = interleaved(acts, sizes.rounds)
-    between = more.rows - less.rows
-    figures = {
-        task: Figure.slope(name, runs[f"{task} {less.rows}"], runs[f"{task} {more.rows}"], between)
-        for task, name in tasks.items()
+    acts = {
+        f"{name} {trace.rows}": Worker(task, {"trace": str(trace.path), **given}, threads)
+        for name, (task, given) in tasks.items()
+        for trace in (less, more)
     }
-    slope_s = [ns / 1e9 * less.rows for ns in figures["ours.replaying"].wall]
-    short = runs[f"ours.replaying {less.rows}"]
-    return figures, [run.wall_s - part for run, part in zip(short, slope_s, strict=True)]
+    with workers(*acts.values()):
+        runs = interleaved(acts, sizes.rounds)
+    lines: dict[str, Line] = {}
+    for name in tasks:
+        short, long = runs[f"{name} {less.rows}"], runs[f"{name} {more.rows}"]
+        figure = Figure.slope(name, short, long, more.rows - less.rows)
+        begins = [run.wall_s - ns / 1e9 * less.rows for run, ns in zip(short, figure.wall, strict=True)]
+        lines[name] = Line(figure, median(begins))
+    return lines
 
 
 def decoding(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """One policy, Parquet in, results out, beside decoding just the same columns; the reader apart."""
-    for threads in (None, 1):
-        decoders = DECODERS if threads is None else {"arrow_batches": "pyarrow"}
-        tasks = {"ours.replaying": "pagetide", "ours.reading": "pagetide"}
-        tasks |= {f"decoders.{task}": name for task, name in decoders.items()}
-        figures, begin_s = _slopes(traces, sizes, tasks, threads)
-        ours, reader = figures.pop("ours.replaying"), figures.pop("ours.reading")
-        fastest = min(figures.values(), key=lambda figure: figure.median)
-        others = ", ".join(f"{f.name} {f.median:.3g}" for f in figures.values() if f is not fastest)
+    pyarrow = {"pyarrow": DECODERS["pyarrow"]}
+    for threads, decoders, goal in ((None, DECODERS, "<= 1.5 x"), (1, pyarrow, "<= 1.25 x")):
+        lines = _lines(traces, sizes, REPLAYS | READERS | decoders, threads)
+        figures = [lines[name].figure for name in decoders]
+        fastest = min(figures, key=lambda figure: figure.median)
+        others = [f"{figure.name} {figure.median:.3g}" for figure in figures if figure is not fastest]
+        slower = f" (slower: {', '.join(others)})" if others else ""
+        peer = replace(fastest, name=f"decoding its columns: {fastest.name}{slower}")
         where = "all cores" if threads is None else "one decoding thread"
-        note = f"start apart: {sorted(begin_s)[len(begin_s) // 2]:.2g} s in a warm process"
-        goal = "<= 1.5 x" if threads is None else "<= 1.25 x"
-        peer = f"decoding its columns, {fastest.name}" + (f" ({others} ns)" if others else "")
-        named = Figure(peer, fastest.unit, fastest.wall, fastest.cpu, fastest.anon_mib)
-        yield Row(f"replay, 1 policy, order 9, warm cache, {where}", ours, named, (goal,), note)
-        yield Row(f"the reader alone, {where}", reader, named)
+        for name in REPLAYS:
+            what = f"replay, 1 policy, order 9, warm cache, {where}: {name}"
+            note = f"it begins after {lines[name].begin_s:.2g} s in a warm process"
+            yield Row(what, lines[name].figure, peer, (goal,), note)
+        for name in READERS:
+            yield Row(f"{name}, {where}", lines[name].figure, peer)
 
 
 def engine(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """The engine alone, in memory, beside reading that memory once."""
     trace = str(traces.of(min(ENGINE_EVENTS, sizes.slope[0])).path)
-    ours = Worker("ours.engine", trace=trace, policy=ONE, events=ENGINE_EVENTS)
-    peer = Worker("ours.summing", trace=trace, events=ENGINE_EVENTS)
+    ours = Worker("ours.engine", {"trace": trace, "policy": ONE, "events": ENGINE_EVENTS})
+    peer = Worker("ours.summing", {"trace": trace, "events": ENGINE_EVENTS})
     events = ours.told["events"]
     with workers(ours, peer):
         runs = interleaved({"ours": ours, "peer": peer}, sizes.rounds)
@@ -154,7 +176,7 @@ def engine(traces: Traces, sizes: Sizes) -> Iterator[Row]:
 def _many_beside_one(
     what: str, trace: Trace, many: list[str], one: str, goal: str, rounds: int, beside: str
 ) -> Row:
-    ours, peer = (Worker("ours.replaying", trace=str(trace.path), policies=some) for some in (many, [one]))
+    ours, peer = (_replaying(trace, some) for some in (many, [one]))
     with workers(ours, peer):
         runs = interleaved({"ours": ours, "peer": peer}, rounds)
     figures = Figure.of(what, runs["ours"]), Figure.of(beside, runs["peer"])
@@ -182,23 +204,23 @@ def order_0(traces: Traces, sizes: Sizes) -> Iterator[Row]:
 def cache(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """An order-0 policy beside an LRU over the same requests."""
     trace = traces.of(sizes.small)
-    ours = Worker("ours.replaying", trace=str(trace.path), policies=[ORDER_0])
-    peer = Worker("peers.lru", trace=str(trace.path), events=sizes.small)
+    ours = _replaying(trace, [ORDER_0])
+    peer = Worker("peers.lru", {"trace": str(trace.path), "events": sizes.small})
     name = "libCacheSim LRU, process_trace, half of the frames asked for"
     yield _rates("upstream at order 0, requests", ours, peer, name, ">= 3 x", sizes.rounds)
 
 
 def models(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """A whole replay beside other ways to do it, or only its first step."""
-    trace = str(traces.of(sizes.middle).path)
+    trace = traces.of(sizes.middle)
     given = {
         "peers.plain_oracle": (ORACLE_EVENTS, "plain-Python oracle", ">= 100 x"),
         "peers.simpy_model": (SIMPY_EVENTS, "SimPy, the occupancy step", ">= 50 x"),
         "peers.duckdb_window": (DUCKDB_EVENTS, "DuckDB window query, the occupancy step", ">= 10 x"),
     }
     for task, (events, name, goal) in given.items():
-        ours = Worker("ours.replaying", trace=trace, policies=[ONE])
-        peer = Worker(task, trace=trace, events=events)
+        ours = _replaying(trace, [ONE])
+        peer = Worker(task, {"trace": str(trace.path), "events": events})
         yield _rates("replay, 1 policy, order 9", ours, peer, name, goal, sizes.rounds)
 
 
@@ -215,9 +237,19 @@ def _rates(what: str, ours: Worker, peer: Worker, name: str, goal: str, rounds: 
 
 
 def memory(traces: Traces, sizes: Sizes) -> Iterator[Row]:
-    """The most anonymous memory of `pagetide replay`, on few and on many events."""
-    acts = {events: replay_command(traces.of(events)) for events in sizes.rss}
-    runs = interleaved({str(events): act for events, act in acts.items()}, min(sizes.rounds, 3))
+    """The most anonymous memory of `pagetide replay`, on few and on many events, each time the first."""
+
+    def first(trace: Trace) -> Measured:
+        act = replay_command(trace)
+
+        def run() -> Taken:
+            forget(trace.path)
+            return act()
+
+        return run
+
+    acts = {str(events): first(traces.of(events)) for events in sizes.rss}
+    runs = interleaved(acts, min(sizes.rounds, 3))
     less, more = (
         Figure.memory(f"the same on {_million(events)} events", runs[str(events)]) for events in sizes.rss
     )
@@ -228,10 +260,7 @@ def memory(traces: Traces, sizes: Sizes) -> Iterator[Row]:
 def processes(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """Two processes on two traces beside one."""
     trace = traces.of(sizes.middle)
-    some = [
-        Worker("ours.replaying", trace=str(each.path), policies=[ONE])
-        for each in (trace, traces.copy_of(trace))
-    ]
+    some = [_replaying(each, [ONE]) for each in (trace, traces.copy_of(trace))]
 
     def both() -> Taken:
         return at_once(some)

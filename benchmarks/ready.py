@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 COLUMNS = ["ts_ns", "op", "pfn", "order", "migratetype", "aux"]  # all that a replay needs
+THREADS = "PAGETIDE_BENCH_THREADS"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Ready:
     told: dict[str, Any] = field(default_factory=dict)
 
 
+def forget(trace: str | Path) -> None:
+    """Make a trace another one than was replayed before: what was kept about it is not found again."""
+    os.utime(Path(trace, "manifest.json"))
+
+
 def hold_to(threads: int | None) -> None:
     """Let Arrow use so many threads."""
     if threads:
@@ -50,5 +57,5 @@ def hold_to(threads: int | None) -> None:
 
 def threads_allowed() -> int | None:
     """How many threads the environment allows to decode; None: as many as there are CPUs."""
-    said = os.environ.get("PAGETIDE_THREADS")
+    said = os.environ.get(THREADS)
     return int(said) if said else None

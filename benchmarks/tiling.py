@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.harness import TRACE
 from replay.buddy.frames import FrameModel, Frames, free_blocks
 from replay.buddy.hindsight import can_be_told
 from replay.buddy.ops import Meaning, meaning_of
@@ -45,8 +46,6 @@ from tracer import (
 )
 from tracer.recording.merger import GROUP_ROWS, MAX_BYTES, MAX_SPAN_NS
 
-REPO = Path(__file__).parent.parent
-TRACE = REPO / "data" / "database.trace"
 BRIDGE_STEP_NS = 1000
 # Tiles repeat at whole multiples of this: so do jiffies and the steps of the timer wheel at any usual HZ.
 PERIOD_STEP_NS = 320_000_000

@@ -11,27 +11,27 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
 from benchmarks.harness import POLL_S, REPO, Taken, anon_mib
-from benchmarks.ready import Ready, Span
+from benchmarks.ready import THREADS, Ready, Span
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """Environment that holds a process to so many decoding threads; the one place that knows how."""
-    return {name: str(threads) for name in ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "PAGETIDE_THREADS")}
+    """Environment that holds a process to so many decoding threads."""
+    return {THREADS: str(threads), "POLARS_MAX_THREADS": str(threads)}
 
 
 class Worker:
     """A task in a process of its own; call it to run the task once."""
 
-    def __init__(self, task: str, *, threads: int | None = None, **arguments: Any) -> None:  # noqa: ANN401
+    def __init__(self, task: str, arguments: Mapping[str, object], threads: int | None = None) -> None:
         """Start it and wait until it is ready. `threads`: at most so many to decode; None: all."""
         environment = os.environ | (thread_limits(threads) if threads else {})
-        command = [sys.executable, "-m", "benchmarks.worker", task, json.dumps(arguments)]
+        command = [sys.executable, "-m", "benchmarks.worker", task, json.dumps(dict(arguments))]
         self._process = subprocess.Popen(
             command, cwd=REPO, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -68,9 +68,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 @contextlib.contextmanager

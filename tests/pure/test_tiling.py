@@ -3,7 +3,8 @@
 import pytest
 
 import replay
-from benchmarks.tiling import TRACE, Tile, count_of, tiled
+from benchmarks.harness import TRACE
+from benchmarks.tiling import Tile, count_of, tiled
 from replay.slicing import slice_trace
 from tracer import Trace, open_trace
 
