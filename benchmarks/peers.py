@@ -153,7 +153,7 @@ def lru(trace: str, events: int, share: float = 0.5) -> Ready:
 
     def act() -> None:
         kind = libcachesim.TraceType.ORACLE_GENERAL_TRACE
-        cache = libcachesim.LRU(most, hashpower=most.bit_length())
+        cache = libcachesim.LRU(most, hashpower=most.bit_length() + 1)
         cache.process_trace(libcachesim.TraceReader(file.name, kind))
 
     return Ready(act, {"events": len(requests), "file": file.name})
