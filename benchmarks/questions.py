@@ -60,22 +60,22 @@ class Traces:
     def of(self, events: int) -> Trace:
         """The trace of so many tiles as come nearest to that many events."""
         path = self._folder / f"{self._source.stem}-{events}.trace"
-        if not path.exists():
-            print(f"tiling {events:,} events into {path}", file=sys.stderr, flush=True)
-            tiled(self._tile, path, self._tile.tiles_of(events))
-        return open_trace(path)
+        if path.exists() and open_trace(path).complete:
+            return open_trace(path)
+        print(f"tiling {events:,} events into {path}", file=sys.stderr, flush=True)
+        return tiled(self._tile, path, self._tile.tiles_of(events), force=True)
 
     def copy_of(self, trace: Trace) -> Trace:
         """The same under another name, in other files."""
         path = trace.path.with_suffix(".copy.trace")
-        if not path.exists():
-            shutil.copytree(trace.path, path)
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(trace.path, path)
         return open_trace(path)
 
     def tiny(self) -> Trace:
         """A second of the source."""
         path = self._folder / f"{self._source.stem}-tiny.trace"
-        return open_trace(path) if path.exists() else slice_trace(open_trace(self._source), path, 0, 10**9)
+        return slice_trace(open_trace(self._source), path, 0, 10**9, force=True)
 
 
 def _million(events: int) -> str:

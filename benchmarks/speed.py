@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.harness import REPO, TRACE, Table, quote
 from benchmarks.questions import QUESTIONS, Sizes, Traces
 from benchmarks.tiling import count_of
+from tracer import Fault
 
 PAGES = (REPO / "README.md", REPO / "docs" / "speed.md")
 
@@ -76,8 +77,11 @@ def main() -> None:
             if missing := lacking(question.needs):
                 table.lack(f"{name}: {', '.join(missing)} not installed: pip install 'pagetide[bench]'")
                 continue
-            for row in question.ask(traces, sizes):
-                table.add(row)
+            try:
+                for row in question.ask(traces, sizes):
+                    table.add(row)
+            except Fault as fault:
+                table.lack(f"{name}: {fault}")
     if asked.out:
         table.write(asked.out, "speed")
         for page in PAGES:

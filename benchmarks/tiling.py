@@ -11,6 +11,7 @@ events tell it, samples, counters, free lists, and the losses of the source, whi
 """
 
 import argparse
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -244,7 +245,7 @@ def tiled(tile: Tile, out: Path, tiles: int, *, force: bool = False) -> Trace:
 
 
 class _Growing:
-    """A segment being written, as large as the recorder's merged ones are."""
+    """A segment being written, about as large as the recorder's merged ones are."""
 
     def __init__(self, writer: TraceWriter, tile: Tile) -> None:
         self._writer = writer
@@ -342,8 +343,11 @@ def main() -> None:
     parser.add_argument("--events", type=count_of, default=100_000_000)
     parser.add_argument("--force", action="store_true")
     asked = parser.parse_args()
-    tile = Tile.of(open_trace(asked.of))
-    made = tiled(tile, asked.out, tile.tiles_of(asked.events), force=asked.force)
+    try:
+        tile = Tile.of(open_trace(asked.of))
+        made = tiled(tile, asked.out, tile.tiles_of(asked.events), force=asked.force)
+    except Fault as fault:
+        sys.exit(str(fault))
     print(f"{made.path}: {made.rows:,} events, {human_bytes(made.size_bytes)}; {made.manifest.notes[-1]}")
 
 

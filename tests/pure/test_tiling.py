@@ -1,12 +1,17 @@
 """A trace tiled in time: each tile is as the source, and what lies between them changes nothing."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 import replay
 from benchmarks.harness import TRACE
+from benchmarks.questions import Traces
 from benchmarks.tiling import Tile, count_of, tiled
 from replay.slicing import slice_trace
-from tracer import Trace, open_trace
+from tests.pure.small_traces import edit_manifest
+from tracer import Fault, Trace, open_trace
 
 POLICIES = ["oracle", "upstream:delay=100ms"]
 
@@ -70,3 +75,25 @@ def test_numbers_of_events_have_units() -> None:
 
 def test_bridge_is_small_part_of_a_long_tile() -> None:
     assert Tile.of(open_trace(TRACE)).bridge_share < 0.02
+
+
+def test_traces_of_a_benchmark_are_made_once_and_again_where_one_was_not_finished(
+    source: Trace, tmp_path: Path
+) -> None:
+    traces = Traces(source.path, tmp_path)
+    made = traces.of(200_000)
+    first = made.segments[0].checksum
+    begun_ns = (made.path / "manifest.json").stat().st_mtime_ns
+    assert (traces.of(200_000).path / "manifest.json").stat().st_mtime_ns == begun_ns
+    edit_manifest(made.path, lambda data: data.update(status="recording"))
+    again = traces.of(200_000)
+    assert again.complete
+    assert again.segments[0].checksum == first
+
+
+def test_trace_without_a_start_cannot_be_tiled(source: Trace, tmp_path: Path) -> None:
+    path = tmp_path / "no-start.trace"
+    shutil.copytree(source.path, path)
+    edit_manifest(path, lambda data: data.update(snapshots=data["snapshots"][1:]))
+    with pytest.raises(Fault, match="cannot be tiled"):
+        Tile.of(open_trace(path))
