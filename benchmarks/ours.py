@@ -1,11 +1,13 @@
 """What is measured of ours: replaying as a whole, and its engine alone over events in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 from numpy.typing import NDArray
 
+import replay as package
 from benchmarks.harness import TRACE
 from benchmarks.ready import COLUMNS, Ready, forget, hold_to, threads_allowed
 from replay.api import replay
@@ -44,6 +46,19 @@ def replaying(trace: str, policies: Sequence[str], *, first: bool = False) -> Re
             _ = result.summary
 
     return Ready(act, {"events": open_trace(trace).rows})
+
+
+def sweeping(trace: str, policy: str, grid: Mapping[str, Sequence[str]]) -> Ready:
+    """A policy under every combination of these values: `replay.sweep`, or, where there is none, one pass."""
+    options, sweep = options_held(), getattr(package, "sweep", None)
+    if sweep is not None:
+        return Ready(lambda: sweep(trace, policy, grid, options))
+    settings = [
+        ",".join([policy, *(f"{name}={value}" for name, value in zip(grid, values, strict=True))])
+        for values in product(*grid.values())
+    ]
+    named = [setting if ":" in policy else setting.replace(",", ":", 1) for setting in settings]
+    return replaying(trace, named)
 
 
 def reading(trace: str) -> Ready:

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,8 @@ from tracer import Trace, open_trace
 
 ONE = "upstream"  # the one policy, at the trace's pageblock order
 DELAYS = ("50ms", "100ms", "200ms", "500ms", "1s", "2s", "5s", "10s")
-CAPACITIES = (8, 16, 32, 64, 128, 256, 512, 1024)
-GRID = [f"{ONE}:delay={delay},capacity={capacity}" for delay in DELAYS for capacity in CAPACITIES]
+CAPACITIES = ("8", "16", "32", "64", "128", "256", "512", "1024")
 ORDER_0 = f"{ONE}:order=0"
-FEW_AT_ORDER_0 = [f"{ORDER_0},delay={delay}" for delay in DELAYS]
 # How many events a peer is given: some seconds of each.
 ORACLE_EVENTS, SIMPY_EVENTS, DUCKDB_EVENTS = 20_000, 1_000_000, 5_000_000
 ENGINE_EVENTS = 40_000_000
@@ -173,29 +171,34 @@ def engine(traces: Traces, sizes: Sizes) -> Iterator[Row]:
 # Policies
 
 
-def _many_beside_one(
-    what: str, trace: Trace, many: list[str], one: str, goal: str, rounds: int, beside: str
-) -> Row:
-    ours, peer = (_replaying(trace, some) for some in (many, [one]))
-    with workers(ours, peer):
-        runs = interleaved({"ours": ours, "peer": peer}, rounds)
-    figures = Figure.of(what, runs["ours"]), Figure.of(beside, runs["peer"])
+def _beside_one(what: str, trace: Trace, many: Worker, one: str, goal: str, rounds: int) -> Row:
+    """Many settings in one go beside one of them."""
+    peer = _replaying(trace, [one])
+    with workers(many, peer):
+        runs = interleaved({"many": many, "one": peer}, rounds)
+    figures = Figure.of("pagetide", runs["many"]), Figure.of(f"{one} alone", runs["one"])
     return Row(f"{what}, {_million(trace.rows)} events", *figures, (goal,))
+
+
+def _sweeping(trace: Trace, policy: str, grid: Mapping[str, tuple[str, ...]]) -> Worker:
+    return Worker("ours.sweeping", {"trace": str(trace.path), "policy": policy, "grid": grid})
 
 
 def policies(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """All policies of the comparison, and a sweep, beside one."""
     trace, rounds = traces.of(sizes.middle), sizes.rounds
-    yield _many_beside_one("all policies at once", trace, [], ONE, "<= 2.5 x", rounds, "one policy")
-    what = f"{len(GRID)} settings of upstream at order 9"
-    yield _many_beside_one(what, trace, GRID, ONE, "<= 3 x", rounds, "one setting")
+    every = _replaying(trace, [])
+    yield _beside_one("all policies of the comparison at once", trace, every, ONE, "<= 2.5 x", rounds)
+    grid = {"delay": DELAYS, "capacity": CAPACITIES}
+    what = f"a sweep of {len(DELAYS) * len(CAPACITIES)} settings of upstream at order 9"
+    yield _beside_one(what, trace, _sweeping(trace, ONE, grid), ONE, "<= 3 x", rounds)
 
 
 def order_0(traces: Traces, sizes: Sizes) -> Iterator[Row]:
     """Eight settings at order 0 beside one."""
-    what, one = f"{len(FEW_AT_ORDER_0)} settings of upstream at order 0", "one setting at order 0"
-    trace = traces.of(sizes.small)
-    yield _many_beside_one(what, trace, FEW_AT_ORDER_0, ORDER_0, "<= 8 x", sizes.rounds, one)
+    trace, what = traces.of(sizes.small), f"a sweep of {len(DELAYS)} settings of upstream at order 0"
+    many = _sweeping(trace, ORDER_0, {"delay": DELAYS})
+    yield _beside_one(what, trace, many, ORDER_0, "<= 8 x", sizes.rounds)
 
 
 # Other programs
