@@ -7,11 +7,11 @@ step 1 has to know. Neither tells first exits, types, integrals or series, as st
 full model: the plain-Python lists of the tests, which do not learn types from events.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
 from typing import Any
 
 import duckdb
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.__main__ import TRACE, seconds
+from benchmarks.harness import TRACE, Figure, Measured, Row, Table, Taken, anon_mib, interleaved, seconds
 from replay.buddy.full import FullModel
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import Meaning, meaning_of
@@ -192,41 +192,43 @@ def window(load: Load) -> Callable[[], float]:
     return lambda: seconds(lambda: database.execute(SUMS).fetchall())
 
 
-def row(
-    load: Load, ours: Callable[[], float], peer: str, theirs: Callable[[], float], events: int, rounds: int
-) -> None:
-    """Ours and the peer in turn: millions of events per second, the best and the median of each."""
-    ours(), theirs()
-    pairs = [(load.events / ours() / 1e6, events / theirs() / 1e6) for _ in range(rounds)]
-    ratios = sorted(a / b for a, b in pairs)
-    mine, other = zip(*pairs, strict=True)
-    print(
-        f"| {load.name}, {load.events:,} events | {max(mine):.0f} ({median(mine):.0f}) | {peer} "
-        f"| {max(other):.3g} ({median(other):.3g}) "
-        f"| {median(ratios):.0f} ({ratios[0]:.0f}-{ratios[-1]:.0f}) |",
-        flush=True,
-    )
+def measured(act: Callable[[], float]) -> Measured:
+    """A function that tells its own seconds; all is one thread's work in this process."""
+    return lambda: Taken(act(), 0, anon_mib(os.getpid()))
 
 
-def heading(what: str) -> None:
-    """The head of a table."""
-    print(f"| {what} | M events/s, best (median) | beside | M events/s | ratio (spread) |")
-    print("| --- | --- | --- | --- | --- |")
+@dataclass(frozen=True)
+class Other:
+    """A peer: what it is, its seconds, and for how many events."""
+
+    name: str
+    act: Callable[[], float]
+    events: int
+
+
+def row(what: str, load: Load, ours: Callable[[], float], other: Other, rounds: int) -> Row:
+    """Ours and the peer in turn: millions of events per second."""
+    ours(), other.act()
+    runs = interleaved({"ours": measured(ours), "peer": measured(other.act)}, rounds)
+    peer = Figure.rate(f"{other.name}, {other.events:,} of them", runs["peer"], other.events)
+    rate = Figure.rate("pagetide", runs["ours"], load.events)
+    return Row(f"{what}: {load.name}, {load.events:,} events", rate, peer)
 
 
 def main(rounds: int) -> None:
     """A row for each load and peer."""
     small = shipped()
     loads = small, looped(small)
-    heading("occupancy step")
+    table = Table("# The buddy, from memory, on one core", {"rounds": rounds})
+    table.begin()
     for load in loads:
-        row(load, load.occupancy, f"plain Python, {FEW:,} of them", partial(oracle, load), FEW, rounds)
-        few = min(MANY, load.events)
-        row(load, load.occupancy, f"DuckDB window, {few:,} of them", window(load), few, rounds)
-    print()
-    heading("full model")
+        plain = Other("plain Python", partial(oracle, load), FEW)
+        query = Other("DuckDB window", window(load), min(MANY, load.events))
+        for other in (plain, query):
+            table.add(row("occupancy step", load, load.occupancy, other, rounds))
     for load in loads:
-        row(load, load.full, f"plain Python, {FEWER:,} of them", partial(plain_lists, load), FEWER, rounds)
+        lists = Other("plain Python", partial(plain_lists, load), FEWER)
+        table.add(row("full model", load, load.full, lists, rounds))
 
 
 if __name__ == "__main__":

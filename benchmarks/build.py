@@ -18,7 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-REPO = Path(__file__).parent.parent
+from benchmarks.harness import PAGETIDE, REPO
+
 PROGRAM, VERSION = "duckdb", "1.1.3"
 PARTS = ("core_functions", "function", "execution")  # some 60 large files, 0.4 to 1.1 GiB of memory each
 JOBS = 8
@@ -86,9 +87,8 @@ def record(trace: Path, jobs: int) -> None:
         tree = fetch(Path(folder))
         stages = stages_path(trace.absolute())
         work: list[str | Path] = [sys.executable, "-m", "benchmarks.build", "run", tree, str(jobs), stages]
-        pagetide = [sys.executable, "-c", "from replay.main import main; main()", "record"]
         options = ["--layer", "buddy", "--resync", "60s", "--force"]
-        subprocess.run([*pagetide, trace.absolute(), *options, "--", *work], check=True, cwd=REPO)
+        subprocess.run([*PAGETIDE, "record", trace.absolute(), *options, "--", *work], check=True, cwd=REPO)
 
 
 def main(verb: str, path: Path, jobs: int = JOBS, stages: Path | None = None) -> None:

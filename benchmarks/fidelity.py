@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.harness import PAGETIDE, REPO
 from benchmarks.workload import main as buffers
 from replay import validate
 from tracer import open_trace
 
-REPO = Path(__file__).parent.parent
 HEADINGS = (
     "workload",
     "layers",
@@ -76,15 +76,7 @@ def row(name: str, layer: str, seconds: float, folder: Path) -> str:
     """Record a workload and compare: one line of the table."""
     path = folder / f"{name}-{layer}.trace"
     work = [sys.executable, "-m", "benchmarks.fidelity", "--run", name, str(seconds)]
-    record = [
-        sys.executable,
-        "-c",
-        "from replay.main import main; main()",
-        "record",
-        str(path),
-        "--layer",
-        layer,
-    ]
+    record = [*PAGETIDE, "record", str(path), "--layer", layer]
     subprocess.run([*record, "--allow-loss", "--", *work], check=True, cwd=REPO, stdout=subprocess.DEVNULL)
     trace = open_trace(path)
     verdict = validate(trace)

@@ -13,8 +13,6 @@ like the kernel's `struct page`, out of cache and in random order, as a pass fin
 import ctypes
 import json
 import mmap
-import os
-import platform
 import resource
 import statistics
 import sys
@@ -28,6 +26,8 @@ import numpy as np
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from benchmarks.harness import machine, machine_line
 
 MIB = 1 << 20
 HUGE_BYTES = 2 * MIB
@@ -342,8 +342,7 @@ def number(value: float) -> str:
 
 def main(rounds: int) -> None:
     """The table, and the constants as JSON."""
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    print(f"Linux {platform.release()}, {machine}\n")
+    print(f"{machine_line(machine())}\n")
     rows = measure(rounds, REGION_BYTES, RECORDS_BYTES, STEPS)
     print(f"| step | median | spread of {rounds} rounds |")
     print("| --- | --- | --- |")

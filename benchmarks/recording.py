@@ -7,7 +7,6 @@ measurements, not tests.
 
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -19,8 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-REPO = Path(__file__).parent.parent
-PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
+from benchmarks.harness import PAGETIDE, REPO, machine, machine_line, spread
+
 EVENTS_PER_PAGE = 2
 LOOP_S = 3.0
 
@@ -79,11 +78,6 @@ class Folder:
 def row(what: str, ours: str, peer: str, theirs: str, ratio: str, goal: str) -> None:
     """One row of the table."""
     print(f"| {what} | {ours} | {peer} | {theirs} | {ratio} | {goal} |", flush=True)
-
-
-def spread(values: list[float]) -> str:
-    """Median with its range."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
 
 
 def overhead(rounds: int) -> None:
@@ -292,8 +286,7 @@ def main(rounds: int, seconds: float) -> None:
 
     if not ready(examine()) or not shutil.which("perf"):
         sys.exit("this machine cannot be recorded, or has no perf: pagetide doctor")
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    print(f"Linux {platform.release()}, {machine}; {rounds} interleaved rounds, medians (spread)\n")
+    print(f"{machine_line(machine())}; {rounds} interleaved rounds, medians (spread)\n")
     print("| what | pagetide | beside | peer | ratio | goal |")
     print("| --- | --- | --- | --- | --- | --- |")
     overhead(rounds)

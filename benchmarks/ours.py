@@ -1,0 +1,142 @@
+"""What is measured of ours: replaying as a whole, and its engine alone over events in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+from numpy.typing import NDArray
+
+import replay as package
+from benchmarks.harness import TRACE
+from benchmarks.ready import COLUMNS, Ready, forget, hold_to, threads_allowed
+from replay.api import replay
+from replay.buddy.ops import meaning_of
+from replay.engine import Group, Options
+from replay.geometry import Geometry
+from replay.policies import parse
+from replay.start import Start, start_of
+from replay.stretches import stretches
+from replay.survey import Survey
+from tracer import Trace, open_trace
+
+Columns = dict[str, NDArray[Any]]
+
+
+def options_held() -> Options:
+    """Replay by as many threads as the environment allows, where threads are an option at all."""
+    threads, names = threads_allowed(), {field.name for field in fields(Options)}
+    given: dict[str, Any] = {"threads": threads} if threads and "threads" in names else {}
+    return Options(**given)
+
+
+def replaying(trace: str, policies: Sequence[str], *, first: bool = False) -> Ready:
+    """Parquet in, results out, in this process; kernels are loaded before, by the shipped trace.
+
+    `first`: as if this trace had never been replayed: nothing that was found out about it is still known.
+    """
+    hold_to(threads_allowed())
+    options = options_held()
+    replay(TRACE, policies, options)
+
+    def act() -> None:
+        if first:
+            forget(trace)
+        for result in replay(trace, policies, options).results:
+            _ = result.summary
+
+    return Ready(act, {"events": open_trace(trace).rows})
+
+
+def sweeping(trace: str, policy: str, grid: Mapping[str, Sequence[str]]) -> Ready:
+    """A policy under every combination of these values: `replay.sweep`, or, where there is none, one pass."""
+    options, sweep = options_held(), getattr(package, "sweep", None)
+    if sweep is not None:
+        return Ready(lambda: sweep(trace, policy, grid, options))
+    settings = [
+        ",".join([policy, *(f"{name}={value}" for name, value in zip(grid, values, strict=True))])
+        for values in product(*grid.values())
+    ]
+    named = [setting if ":" in policy else setting.replace(",", ":", 1) for setting in settings]
+    return replaying(trace, named)
+
+
+def reading(trace: str) -> Ready:
+    """The reader alone: batches of the columns that a replay needs, each row checked."""
+    hold_to(threads_allowed())
+    opened = open_trace(trace)
+    return Ready(lambda: sum(batch.num_rows for batch in opened.batches(COLUMNS)), {"events": opened.rows})
+
+
+def reading_again(trace: str) -> Ready:
+    """The reader alone, of a trace that was read before."""
+    opened, options = open_trace(trace), options_held()
+    arrays = getattr(opened, "arrays", None)
+    if arrays is None:
+        return reading(trace)
+    threads = getattr(options, "threads", 1)
+    return Ready(
+        lambda: sum(len(batch["ts_ns"]) for batch in arrays(COLUMNS, threads)), {"events": opened.rows}
+    )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trace's first events in memory, in batches, and what a replay needs to begin."""
+
+    trace: Trace
+    batches: list[Columns]
+    start: Start
+    group: Callable[[str], Group]
+
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return sum(len(batch["ts_ns"]) for batch in self.batches)
+
+
+def loaded(trace: Trace, most: int) -> Loaded:
+    """Read the events a replay gets after its start, as many as come in whole batches."""
+    guest, meaning = trace.manifest.guest, meaning_of(trace)
+    whole = Geometry.of(guest, trace.zones)
+    survey = Survey.of(trace, whole, meaning)
+    events = stretches(trace, survey.batches(), whole, meaning)
+    start = start_of(trace, whole, events).typed(trace, whole, survey.types)
+    batches: list[Columns] = []
+    for stretch in events:
+        if isinstance(stretch, dict):
+            batches.append({name: stretch[name].copy() for name in COLUMNS})
+        if sum(len(batch["ts_ns"]) for batch in batches) >= most:
+            break
+    end_ns = int(batches[-1]["ts_ns"][-1])
+
+    def group(policy: str) -> Group:
+        setting = parse(policy, guest)
+        geometry = Geometry.of(guest, trace.zones, setting.order)
+        return Group(guest, meaning, geometry, start, end_ns, [setting], Options())
+
+    return Loaded(trace, batches, start, group)
+
+
+def engine(trace: str, policy: str, events: int) -> Ready:
+    """Both steps of the engine with one policy, on one core, over events that are in memory; making the
+    state, which any replay does once, is in it.
+    """
+    here = loaded(open_trace(trace), events)
+
+    def act() -> None:
+        group = here.group(policy)
+        for batch in here.batches:
+            group.feed(batch)
+        group.finish()
+
+    return Ready(act, {"events": here.events})
+
+
+def summing(trace: str, events: int) -> Ready:
+    """Numpy reading the same columns once: the sum of each."""
+    here = loaded(open_trace(trace), events)
+    return Ready(
+        lambda: [int(batch[name].sum()) for batch in here.batches for name in COLUMNS],
+        {"events": here.events},
+    )
