@@ -24,6 +24,7 @@ from replay.policies.fitness import notes, refuse_unfit
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
 from replay.schedule import Schedule
+from replay.sizing import Sizes, refuse_larger
 from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
 from replay.stretches import Brought, stretches
@@ -175,6 +176,18 @@ def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":
     return np.append(inner, np.int64(last_ns))
 
 
+def sizes_of(trace: Trace, options: Options) -> Sizes:
+    """What replays of this trace take."""
+    return Sizes(
+        trace.manifest.guest,
+        trace.zones,
+        meaning_of(trace),
+        len(bins(*trace.span_ns)),
+        LOG_ROWS if options.logging else 0,
+        options.fragmentation,
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """One setting, replayed: its schedule, and what it shares with others.
@@ -212,6 +225,7 @@ def run_all(
     options.check()
     refuse_filtered(trace)
     refuse_unfit(trace, settings)
+    refuse_larger(sizes_of(trace, options), list(settings), str(trace.path))
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning)

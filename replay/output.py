@@ -1,15 +1,17 @@
-"""A trace written by this half: aside, and put in its place when it is whole. The one use of the
-tracer's writer.
+"""What this half writes: aside, and put in its place when it is whole. For a trace this is the one use
+of the tracer's writer.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tracer import (
+    Fault,
     Loss,
     Manifest,
     Probe,
@@ -21,11 +23,45 @@ from tracer import (
     remove_tree,
     segment_of,
 )
+from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from replay.buddy.steps import Columns
+
+
+def check_parent(out: Path) -> None:
+    """Refuse a folder for results that cannot be made.
+
+    Raises:
+        Fault: when what it would be in is not there, or not writable.
+    """
+    parent = out.absolute().parent
+    if parent.is_dir() and not os.access(parent, os.W_OK):
+        how = "the kernel says so (access(2))"
+        raise Fault(f"{parent} is not writable", how, "name another folder", ExitCode.ENVIRONMENT)
+    if not parent.is_dir():
+        raise Fault(f"there is no folder {parent}", "it does not exist", "make it, or name another")
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Where to write a file: at the end it is synced and put in its place, or gone without a trace.
+
+    Raises:
+        Fault: when it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise output_fault(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class TraceOutput:
