@@ -4,8 +4,6 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,6 +117,7 @@ def replay(
     from replay.comparison_table import comparison_table
     from replay.device import Device
     from replay.engine import Options
+    from replay.progress import progress
 
     opened = open_trace(trace)
     if out is not None:
@@ -126,8 +125,8 @@ def replay(
     kept = out is not None
     inhibit, costs = host_of(host)
     options = Options(start, backing, inhibit, Device.parse(device), kept, kept or check)
-    with progress(opened.rows, "replaying") as bar:
-        done = replay_all(opened, policy or [], options, bar.update, costs)
+    with progress(opened.rows, "replaying") as under_way:
+        done = replay_all(opened, policy or [], options, under_way.tell, costs)
     if check:
         _check(done)
     answer = _answer(done, options)
@@ -228,15 +227,6 @@ def emit(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something on stderr."""
     print(f"pagetide: {plain(text)}", file=sys.stderr)
-
-
-@contextmanager
-def progress(rows: int, doing: str) -> Iterator[Any]:
-    """A tqdm bar on stderr: events done, rate, time left. Nothing when stderr is no terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=rows, unit=" events", unit_scale=True, leave=False, disable=None, desc=doing) as bar:
-        yield bar
 
 
 def _check(done: "Replay") -> None:

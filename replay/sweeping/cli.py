@@ -1,8 +1,7 @@
 """The command `pagetide sweep`."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +16,12 @@ from replay.cli import (
     emit,
     finish,
     host_of,
-    progress,
     warn,
 )
 from tracer import Fault, human_bytes, open_trace
 
 if TYPE_CHECKING:
+    from replay.progress import Progress
     from replay.sweeping.passes import Plan
 
 
@@ -72,6 +71,7 @@ def sweep(
     """
     from replay.device import Device
     from replay.engine import Options
+    from replay.progress import progress
     from replay.sweeping.grid import parse_sets
     from replay.sweeping.sweep import sweep as sweep_all
     from replay.sweeping.table import sweep_table
@@ -85,15 +85,16 @@ def sweep(
     opened, grid = open_trace(trace), parse_sets(sets or [])
     inhibit, costs = host_of(host)
     options = Options(start, backing, inhibit, Device.parse(device))
-    with progress(0, "sweeping") as bar:
-        told = _Told(bar, opened.rows)
-        try:
+    plans = _Plans(opened.rows)
+    try:
+        with progress(0, "sweeping") as plans.progress:
+            tell = plans.progress.tell
             done = sweep_all(
-                opened, policy[0], grid, options, costs, out=out, force=force, tell=bar.update, announce=told
+                opened, policy[0], grid, options, costs, out=out, force=force, tell=tell, announce=plans.hear
             )
-        except BaseException:
-            told.say_kept(out)
-            raise
+    except BaseException:
+        plans.say_kept(out)
+        raise
     if as_json:
         emit(done.to_json())
     else:
@@ -103,23 +104,23 @@ def sweep(
     finish(opened, allow_loss=allow_loss)
 
 
-class _Told:
+class _Plans:
     """What is going to be done: said once, and how far the bar has to go."""
 
-    def __init__(self, bar: Any, rows: int) -> None:  # noqa: ANN401 - tqdm's
-        self.bar, self.rows = bar, rows
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.progress: Progress
         self.plan: Plan | None = None
 
-    def __call__(self, plan: "Plan") -> None:
+    def hear(self, plan: "Plan") -> None:
+        """The next pass begins, or all are over."""
         if self.plan is None:
-            self.bar.write(f"pagetide: {plan_line(plan)}", file=sys.stderr)
+            self.progress.say(f"pagetide: {plan_line(plan)}")
         self.plan = plan
-        self.bar.total = self.bar.n + self.rows * plan.passes
-        self.bar.refresh()
+        self.progress.expect(self.rows * plan.passes)
 
     def say_kept(self, out: Path | None) -> None:
         """It did not come to its end."""
-        self.bar.close()
         if out is not None and self.plan is not None:
             warn(
                 f"{self.plan.kept:,} of {self.plan.settings:,} settings are kept in {out}; "
