@@ -1,7 +1,7 @@
 """Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
 
-`run` replays one policy, `replay` several in one pass, `validate` compares the model with what the
-kernel said. Names are imported when first used.
+`run` replays one policy, `replay` several in one pass, `sweep` one in many settings, `validate`
+compares the model with what the kernel said. Names are imported when first used.
 """
 
 from importlib import import_module
@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from replay.device import Device
     from replay.engine import Options
     from replay.results import Result
+    from replay.sweeping.sweep import Sweep, sweep
     from replay.validation import Verdict, validate
 
-__all__ = ["Device", "Options", "Replay", "Result", "Verdict", "replay", "run", "validate"]
+__all__ = ["Device", "Options", "Replay", "Result", "Sweep", "Verdict", "replay", "run", "sweep", "validate"]
 
 _HOMES = {
     "Device": "device",
     "Options": "engine",
     "Replay": "api",
     "Result": "results",
+    "Sweep": "sweeping.sweep",
     "Verdict": "validation",
     "replay": "api",
     "run": "api",
+    "sweep": "sweeping.sweep",
     "validate": "validation",
 }
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from replay.costs import Costs
 from replay.device import Device
-from replay.engine import Options, Run, run_all
+from replay.engine import Options, Run, run_readable
 from replay.limits import limits
 from replay.policies import ceiling, comparison, parse, policy_named, unusable
 from replay.policies.fitness import unfit
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
-from replay.survey import Unreadable
 from tracer import Fault, Guest, Trace, open_trace
 
 if TYPE_CHECKING:
@@ -42,6 +41,26 @@ class Replay:
     def start_word(self, options: Options) -> str:
         """How it began: as `options` say, or unknown where frames were."""
         return "unknown" if self.start.unknown_frames else options.start
+
+    def trace_section(self, options: Options) -> dict[str, Any]:
+        """What was replayed and how, as `--json` tells it under `trace`."""
+        first_ns, last_ns = self.trace.span_ns
+        manifest, partial = self.trace.manifest, self.trace.partial
+        return {
+            "path": str(self.trace.path),
+            "status": manifest.status,
+            "kernel_release": manifest.guest.kernel_release,
+            "events": self.trace.rows,
+            "partial": None if partial is None else {"what": partial.what, "how": partial.how},
+            "duration_s": (last_ns - first_ns) / 1e9,
+            "lost_events": manifest.lost,
+            "warnings": self.trace.warnings + self.limits,
+            "start": self.start_word(options),
+            "lists": self.start.order_of_lists,
+            "entries_and_exits": "owners" if self.trace.owners_only else "buddy",
+            "backing": options.backing,
+            "call_s": options.device.call_ns / 1e9,
+        }
 
     @property
     def fragmentation(self) -> "pl.DataFrame | None":
@@ -77,22 +96,26 @@ def replay(
         asked, left_out = _comparison(opened)
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
-    prices = Costs() if costs is None else costs
-    if not isinstance(prices, Costs):
-        raise _no("costs", costs, "a replay.costs.Costs")
-    options = Options() if options is None else options
-    if not isinstance(options, Options):
-        raise _no("options", options, "a replay.Options")
-    settings = [*asked, *needed.values()]
-    try:
-        runs = run_all(opened, settings, options, tell)
-    except Unreadable as fault:
-        opened = fault.readable
-        runs = run_all(opened, settings, options, tell)
+    options, prices = defaulted(options, costs)
+    opened, runs = run_readable(opened, [*asked, *needed.values()], options, tell)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
     results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]
-    return Replay(opened, results, _fidelity(opened, runs[0]), runs[0].group.start, left_out)
+    return Replay(opened, results, fidelity_of(opened, runs[0]), runs[0].group.start, left_out)
+
+
+def defaulted(options: Options | None, costs: Costs | None) -> tuple[Options, Costs]:
+    """What was given, or the defaults.
+
+    Raises:
+        Fault: when it is something else.
+    """
+    options, prices = Options() if options is None else options, Costs() if costs is None else costs
+    if not isinstance(prices, Costs):
+        raise wrong_kind("costs", costs, "a replay.costs.Costs")
+    if not isinstance(options, Options):
+        raise wrong_kind("options", options, "a replay.Options")
+    return options, prices
 
 
 def _settings(policies: Sequence[str | Setting], guest: Guest) -> list[Setting]:
@@ -102,16 +125,16 @@ def _settings(policies: Sequence[str | Setting], guest: Guest) -> list[Setting]:
         Fault: as `replay`.
     """
     if isinstance(policies, str) or not isinstance(policies, Iterable):
-        raise _no("policies", policies, "a list of policies, like ['upstream', 'hints:delay=1s']")
+        raise wrong_kind("policies", policies, "a list of policies, like ['upstream', 'hints:delay=1s']")
     asked = list(policies)
     for each in asked:
         if not isinstance(each, str | Setting):
-            raise _no("policy", each, "text like 'upstream:delay=1s', or a Setting")
+            raise wrong_kind("policy", each, "text like 'upstream:delay=1s', or a Setting")
     return [parse(each, guest) if isinstance(each, str) else each for each in asked]
 
 
-def _no(name: str, value: object, wanted: str) -> Fault:
-    """What Python code gave is not of its kind."""
+def wrong_kind(name: str, value: object, wanted: str) -> Fault:
+    """What to say when Python code gave something that is not of its kind."""
     return Fault(f"{name}={value!r} is not possible", f"it is a {type(value).__name__}", f"give {wanted}")
 
 
@@ -159,7 +182,7 @@ def run(
     return replay(opened, [setting], options, costs=costs).results[0]
 
 
-def _fidelity(trace: Trace, run: Run) -> dict[str, int | None]:
+def fidelity_of(trace: Trace, run: Run) -> dict[str, int | None]:
     """How far the events themselves can be trusted. Frames and orders are `validate`'s to fill."""
     totals = run.group.occupancy.totals[0]
     return {

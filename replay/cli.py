@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +15,37 @@ from tracer.faults import ExitCode
 if TYPE_CHECKING:
     from replay.api import Replay
     from replay.costs import Costs
+    from replay.engine import Options
     from replay.parameters import Parameter
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 AllowLoss = Annotated[
     bool, typer.Option("--allow-loss", help="Exit 0 even if the trace is lossy or recovered.")
+]
+StartWord = Annotated[
+    str,
+    typer.Option(
+        help="steady: what is free in whole units is reclaimed already; cold: nothing is, and the "
+        "device registers; recorded: as the guest's own reporting had it."
+    ),
+]
+BackingWord = Annotated[
+    str, typer.Option(help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).")
+]
+DeviceText = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY=VALUE,...",
+        help="The reporting device: call=600us, gib=0s, fail-every=0, registered=0s- (docs/policies.md).",
+    ),
+]
+HostText = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY=VALUE,...",
+        help="The host: inhibit=off, discard=dontneed|free, pressure=0..1, refault=3us (docs/costs.md).",
+    ),
 ]
 
 
@@ -74,30 +96,10 @@ def replay(
             help="A policy and its parameters (pagetide policies); may be repeated. Default: all of them.",
         ),
     ] = None,
-    start: Annotated[
-        str,
-        typer.Option(
-            help="steady: what is free in whole units is reclaimed already; cold: nothing is, and the "
-            "device registers; recorded: as the guest's own reporting had it."
-        ),
-    ] = "steady",
-    backing: Annotated[
-        str, typer.Option(help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).")
-    ] = "4k",
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="The reporting device: call=600us, gib=0s, fail-every=0, registered=0s- (docs/policies.md).",
-        ),
-    ] = "",
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="The host: inhibit=off, discard=dontneed|free, pressure=0..1, refault=3us (docs/costs.md).",
-        ),
-    ] = "",
+    start: StartWord = "steady",
+    backing: BackingWord = "4k",
+    device: DeviceText = "",
+    host: HostText = "",
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="DIR", help="Write results as JSON and Parquet."),
@@ -115,15 +117,17 @@ def replay(
     from replay.comparison_table import comparison_table
     from replay.device import Device
     from replay.engine import Options
+    from replay.progress import progress
+    from replay.survey import rows_to_read
 
     opened = open_trace(trace)
     if out is not None:
         _check_folder(out, force=force)
     kept = out is not None
-    inhibit, costs = _host(host)
+    inhibit, costs = host_of(host)
     options = Options(start, backing, inhibit, Device.parse(device), kept, kept or check)
-    with _progress(opened.rows) as tell:
-        done = replay_all(opened, policy or [], options, tell, costs)
+    with progress(rows_to_read(opened), "replaying") as under_way:
+        done = replay_all(opened, policy or [], options, under_way.tell, costs)
     if check:
         _check(done)
     answer = _answer(done, options)
@@ -135,10 +139,10 @@ def replay(
         comparison_table(done, options)
         if out is not None:
             print(f"wrote {out}")
-    _finish(done.trace, allow_loss=allow_loss)
+    finish(done.trace, allow_loss=allow_loss)
 
 
-def _host(text: str) -> "tuple[bool, Costs]":
+def host_of(text: str) -> "tuple[bool, Costs]":
     """Of `--host`: whether it discards nothing, and what its work costs."""
     from replay.costs import Costs
     from replay.engine import INHIBIT
@@ -173,7 +177,7 @@ def validate(
     if max_wrong is not None and verdict.wrong_share > max_wrong:
         warn(f"{verdict.wrong_share:.4%} of the changed frames are wrong, more than {max_wrong:.4%}")
         raise typer.Exit(ExitCode.LOSSY)
-    _finish(verdict.trace, allow_loss=allow_loss)
+    finish(verdict.trace, allow_loss=allow_loss)
 
 
 def slice_(
@@ -213,7 +217,7 @@ def slice_(
         told = f"{part.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s"
         size = human_bytes(part.size_bytes)
         print(f"wrote {out}: {told}, {size}; snapshots: {', '.join(snapshots) or 'none'}")
-    _finish(whole, allow_loss=allow_loss)
+    finish(whole, allow_loss=allow_loss)
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -224,17 +228,6 @@ def emit(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something on stderr."""
     print(f"pagetide: {plain(text)}", file=sys.stderr)
-
-
-@contextmanager
-def _progress(rows: int) -> Iterator[Callable[[int], None]]:
-    """A tqdm bar on stderr: events done, rate, time left. Nothing when stderr is no terminal."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=rows, unit=" events", unit_scale=True, leave=False, disable=None, desc="replaying"
-    ) as bar:
-        yield lambda done: bar.update(done) and None
 
 
 def _check(done: "Replay") -> None:
@@ -253,31 +246,17 @@ def _check(done: "Replay") -> None:
         )
 
 
-def _answer(done: "Replay", options: Any) -> dict[str, Any]:  # noqa: ANN401 - Options, imported lazily
-    first_ns, last_ns = done.trace.span_ns
-    manifest, partial = done.trace.manifest, done.trace.partial
+def _answer(done: "Replay", options: "Options") -> dict[str, Any]:
     return {
-        "trace": {
-            "path": str(done.trace.path),
-            "status": manifest.status,
-            "kernel_release": manifest.guest.kernel_release,
-            "events": done.trace.rows,
-            "partial": None if partial is None else {"what": partial.what, "how": partial.how},
-            "duration_s": (last_ns - first_ns) / 1e9,
-            "lost_events": manifest.lost,
-            "warnings": done.trace.warnings + done.limits,
-            "start": done.start_word(options),
-            "lists": done.start.order_of_lists,
-            "entries_and_exits": "owners" if done.trace.owners_only else "buddy",
-            "backing": options.backing,
-            "call_s": options.device.call_ns / 1e9,
-        },
+        "trace": done.trace_section(options),
         "fidelity": done.fidelity,
         "results": [result.summary for result in done.results],
     }
 
 
 def _check_folder(out: Path, *, force: bool) -> None:
+    from replay.output import check_parent
+
     if out.exists() and not force:
         raise Fault(
             f"{out} exists already",
@@ -290,16 +269,7 @@ def _check_folder(out: Path, *, force: bool) -> None:
             "it has no results.json",
             "name another",
         )
-    parent = out.absolute().parent
-    if parent.is_dir() and not os.access(parent, os.W_OK):
-        how = "the kernel says so (access(2))"
-        raise Fault(f"{parent} is not writable", how, "name another folder", ExitCode.ENVIRONMENT)
-    if not parent.is_dir():
-        raise Fault(
-            f"there is no folder {out.absolute().parent}",
-            "it does not exist",
-            "make it, or name another",
-        )
+    check_parent(out)
 
 
 def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
@@ -334,7 +304,7 @@ def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
         ) from error
 
 
-def _finish(trace: Trace, *, allow_loss: bool) -> None:
+def finish(trace: Trace, *, allow_loss: bool) -> None:
     """Say what is wrong with the trace; 3 unless that is accepted."""
     for warning in trace.warnings:
         warn(warning)

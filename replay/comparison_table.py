@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from replay.composition import SAMPLED
-from replay.tables import new_console, new_table, print_hanging
-from tracer import human_bytes, plain
+from replay.tables import new_console, new_table, print_hanging, shorter, size, tight
+from tracer import plain
 from tracer.units import human_duration
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def comparison_table(done: "Replay", options: "Options") -> None:
     _section(console, "how soon, how much", rows, SOON, _soon, SOON_LEGEND)
     _section(console, "at what price", rows, PRICE, _price, PRICE_LEGEND)
     _section(console, "the work to find it", rows, WORK, _work, WORK_LEGEND)
-    titles = [_tight(human_duration(at)) for at in within]
+    titles = [tight(human_duration(at)) for at in within]
     _section(console, "by when", rows, titles, lambda told: _by_when(told, within), WITHIN_LEGEND)
     _why_table(console, rows)
     _needs(console, rows)
@@ -112,8 +112,8 @@ def _orders(rows: list[tuple[str, "Result"]]) -> list[str]:
         names = f" ({', '.join(label for label, _ in members)})" if lines else ""
         start_bytes = max(result.summary["reclaimed"]["start_bytes"] for _, result in members)
         most = members[0][1].oracle_byte_seconds
-        possible = "" if most is None else f", at most {_short(most / GIB)} GiB*s"
-        lines.append(f"order {order}{names}: {_size(start_bytes)} reclaimed at the start{possible}")
+        possible = "" if most is None else f", at most {shorter(most / GIB)} GiB*s"
+        lines.append(f"order {order}{names}: {size(start_bytes)} reclaimed at the start{possible}")
     return lines
 
 
@@ -137,25 +137,25 @@ def _soon(told: dict[str, Any]) -> list[str]:
     latency, reclaimed = told["latency_s"], told["reclaimed"]
     share = reclaimed["share_of_oracle"]
     return [
-        *(_tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
-        _size(reclaimed["mean_bytes"]),
-        _short(reclaimed["byte_seconds"] / GIB),
+        *(tight(human_duration(latency[name])) for name in ("p50", "p90", "p99")),
+        size(reclaimed["mean_bytes"]),
+        shorter(reclaimed["byte_seconds"] / GIB),
         "-" if share is None else f"{share:.1%}",
-        _size(told["missed"]["bytes"]),
-        _size(told["unreported_end_bytes"]),
+        size(told["missed"]["bytes"]),
+        size(told["unreported_end_bytes"]),
     ]
 
 
 def _price(told: dict[str, Any]) -> list[str]:
     held_gib_s = told["held_frame_seconds"] * told["page_size"] / GIB
     return [
-        _size(told["refaults"]["bytes"]),
-        _size(told["reports"]["redundant_bytes"]),
-        _short(told["reports"]["calls"]),
-        _short(held_gib_s),
-        _short(told["collisions"]["blocks"]),
+        size(told["refaults"]["bytes"]),
+        size(told["reports"]["redundant_bytes"]),
+        shorter(told["reports"]["calls"]),
+        shorter(held_gib_s),
+        shorter(told["collisions"]["blocks"]),
         "-" if told["divergence"] is None else f"{told['divergence']:.1%}",
-        _tight(human_duration(told["cost_s"]["total"])),
+        tight(human_duration(told["cost_s"]["total"])),
     ]
 
 
@@ -164,9 +164,9 @@ def _work(told: dict[str, Any]) -> list[str]:
     names = ("max_entries_per_lock", "lock_takes", "list_rotations", "tail_redirects", "boundary_resets")
     looked_at = work["entries_walked"] + work["bits_scanned"]
     lost = work["hints_dropped"] + work["rechecks_failed"]
-    return [_short(count) for count in (looked_at, *(work[name] for name in names))] + [
-        _short(work["hints_captured"]),
-        _short(lost),
+    return [shorter(count) for count in (looked_at, *(work[name] for name in names))] + [
+        shorter(work["hints_captured"]),
+        shorter(lost),
     ]
 
 
@@ -184,7 +184,7 @@ def _why_table(console: Console, rows: list[tuple[str, "Result"]]) -> None:
     table = new_table("policy", *WHY.values())
     for label, result in rows:
         means = result.mean_bytes
-        table.add_row(label, *(_size(means[part]) for part in WHY))
+        table.add_row(label, *(size(means[part]) for part in WHY))
     console.print(table)
     console.print(WHY_LEGEND, style="dim")
 
@@ -195,12 +195,12 @@ def _used(result: "Result") -> str:
     managed = sum(mean for mean in means.values() if mean is not None)
     used = sum(means[part] or 0 for part in ("other_used", *SAMPLED))
     apart = ", ".join(
-        f"{name} {_size(means[part])}"
+        f"{name} {size(means[part])}"
         for part, name in (("page_cache", "page cache"), ("on_pcp", "per-CPU lists"))
         if means[part] is not None
     )
     by_what = apart or "the trace has no samples that tell by what"
-    return f"{_size(managed)} managed, {_size(used)} used\n({by_what})"
+    return f"{size(managed)} managed, {size(used)} used\n({by_what})"
 
 
 def _needs(console: Console, rows: list[tuple[str, "Result"]]) -> None:
@@ -225,25 +225,6 @@ def _labels(names: list[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         labels.append(f"{name}#{seen[name]}" if names.count(name) > 1 else name)
     return labels
-
-
-def _size(size_bytes: float | None) -> str:
-    return "-" if size_bytes is None else _tight(human_bytes(size_bytes))
-
-
-def _short(number: float) -> str:
-    """A number in at most six characters."""
-    suffixes = iter(("", "k", "M", "G", "T"))
-    suffix = next(suffixes)
-    while abs(number) >= 10_000:
-        number, suffix = number / 1000, next(suffixes)
-    whole = isinstance(number, int) or abs(number) >= 100 or number == int(number)
-    return f"{number:,.0f}{suffix}" if whole else f"{number:.2g}{suffix}"
-
-
-def _tight(text: str) -> str:
-    """A quantity without the space before its unit."""
-    return text.replace(" ", "")
 
 
 def _trust(fidelity: dict[str, int | None]) -> list[str]:

@@ -25,10 +25,11 @@ from replay.policies.fitness import notes, refuse_unfit
 from replay.policies.protocol import STARTS, Setting
 from replay.sampled import Sampled
 from replay.schedule import Schedule
+from replay.sizing import Sizes, refuse_larger
 from replay.start import Start, refuse_filtered, start_of
 from replay.state import BACKINGS, new_state
 from replay.stretches import Brought, stretches
-from replay.survey import Survey
+from replay.survey import Survey, Unreadable
 from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:
@@ -178,6 +179,18 @@ def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":
     return np.append(inner, np.int64(last_ns))
 
 
+def sizes_of(trace: Trace, options: Options) -> Sizes:
+    """What replays of this trace take."""
+    return Sizes(
+        trace.manifest.guest,
+        trace.zones,
+        meaning_of(trace),
+        len(bins(*trace.span_ns)),
+        LOG_ROWS if options.logging else 0,
+        options.fragmentation,
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """One setting, replayed: its schedule, and what it shares with others.
@@ -207,7 +220,7 @@ def run_all(
 ) -> list[Run]:
     """Replay a trace under all settings in one pass; a run for each, in their order.
 
-    `tell` hears of the events done.
+    `tell` hears of events read; all are read twice where the survey is not kept (`survey.rows_to_read`).
 
     Raises:
         Fault: when the trace cannot be replayed, or not under one of these policies.
@@ -215,9 +228,10 @@ def run_all(
     options.check()
     refuse_filtered(trace)
     refuse_unfit(trace, settings)
+    refuse_larger(sizes_of(trace, options), list(settings), str(trace.path))
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
-    survey = Survey.of(trace, whole, meaning)
+    survey = Survey.of(trace, whole, meaning, tell)
     cpus = any(CPU in setting.policy.requires for setting in settings)
     batches = survey.batches(cpus=cpus, threads=options.threads)
     events = stretches(trace, batches, whole, meaning, tell)
@@ -252,3 +266,18 @@ def run_all(
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }
     return [runs[id(setting)] for setting in settings]
+
+
+def run_readable(
+    trace: Trace,
+    settings: Sequence[Setting],
+    options: Options,
+    tell: Callable[[int], None] = lambda _rows: None,
+) -> tuple[Trace, list[Run]]:
+    """As `run_all`; of a trace that cannot be read to its end, the runs up to there, and that `partial`
+    trace.
+    """
+    try:
+        return trace, run_all(trace, settings, options, tell)
+    except Unreadable as fault:
+        return fault.readable, run_all(fault.readable, settings, options, tell)

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, replace
 
 from tracer import Fault, Guest, Zone, human_bytes
+from tracer.faults import ExitCode
 
 HUGE_PAGE_BYTES = 2 << 20  # what the host backs memory with, at best
 UNMOVABLE, MOVABLE, RECLAIMABLE = range(3)
@@ -72,6 +73,7 @@ class Geometry:
                 f"a guest with frames up to {last:,} cannot be replayed on this machine",
                 f"their states need {human_bytes(last * STATE_BYTES)}, it has {human_bytes(memory_bytes)}",
                 "check its zones with pagetide info, or use a larger machine",
+                ExitCode.ENVIRONMENT,
             )
         names = [name.lower() for name in guest.migratetypes]
         return cls(

@@ -35,7 +35,7 @@ PACKAGE = Path(__file__).parent
 KEPT_CACHES = 4  # of other versions: another process may be using one
 
 
-def _digest() -> str:
+def digest_of_sources() -> str:
     """Of all of this package's sources."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -56,7 +56,7 @@ def _homes() -> Iterator[Path]:
 
 def cache_folder() -> Path:
     """A folder for today's sources that this user can write; caches of older sources are pruned."""
-    digest = _digest()
+    digest = digest_of_sources()
     for home in _homes():
         mine = home / digest
         try:

@@ -24,6 +24,7 @@ VERBS = {
     "info": ("tracer.cli", "info", "Say what a trace contains and what is missing from it."),
     "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),
     "replay": ("replay.cli", "replay", "Replay a trace under reporting policies."),
+    "sweep": ("replay.sweeping.cli", "sweep", "Replay a policy under every combination of its parameters."),
     "slice": ("replay.cli", "slice_", "Cut a span out of a trace, as a trace of its own."),
     "validate": ("replay.cli", "validate", "Compare the model with what the kernel said."),
 }

@@ -4,12 +4,13 @@ Of a long trace it is kept beside the compiled code, so that the next replay of 
 only once (`kept`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replay.buddy.frames import Frames
 from replay.buddy.hindsight import DirectFrees, FreeAtEnd, FreeFinder, can_be_told
+from replay.buddy.ops import meaning_of
 from replay.buddy.pageblocks import FirstTypes
 from replay.buddy.steps import Columns
 from replay.geometry import Geometry
@@ -46,26 +47,34 @@ class Survey:
     direct: DirectFrees
 
     @classmethod
-    def of(cls, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> "Survey":
-        """Read all events once, or know from before what they tell.
+    def of(
+        cls,
+        trace: Trace,
+        geometry: Geometry,
+        meaning: "NDArray[np.uint8]",
+        tell: Callable[[int], None] = lambda _rows: None,
+    ) -> "Survey":
+        """Read all events once, or know from before what they tell. `tell` hears of rows read.
 
         Raises:
             Unreadable: when some can be read, and then no more.
             Fault: when the trace cannot be read.
         """
-        kept = Kept(trace.identity, geometry, meaning) if trace.rows >= LONG_ROWS else None
+        kept = _kept(trace, geometry, meaning)
         if kept and (found := kept.load("types", "rows", "at_end")):
             (types, rows, at_end), lines = found
             trace.warnings += [line for line in lines if line not in trace.warnings]
             return cls(trace, types, DirectFrees(rows, at_end))
-        survey = cls._read(trace, geometry, meaning)
+        survey = cls._read(trace, geometry, meaning, tell)
         if kept:
             rows, at_end = survey.direct.rows, survey.direct.at_end
             kept.store({"types": survey.types, "rows": rows, "at_end": at_end}, trace.warnings)
         return survey
 
     @classmethod
-    def _read(cls, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> "Survey":
+    def _read(
+        cls, trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]", tell: Callable[[int], None]
+    ) -> "Survey":
         types, finder = FirstTypes(geometry, meaning), None
         if can_be_told(meaning):
             finder = FreeFinder(trace.rows, geometry.frames, meaning, _free_at_end(trace, geometry))
@@ -76,6 +85,7 @@ class Survey:
                 if finder:
                     finder.feed(columns)
                 if len(columns["ts_ns"]):
+                    tell(len(columns["ts_ns"]))
                     rows, last_ns = rows + len(columns["ts_ns"]), max(last_ns, int(columns["ts_ns"].max()))
         except Fault as fault:
             if rows:
@@ -88,6 +98,18 @@ class Survey:
         `threads` of them are decoded at a time.
         """
         return self.direct.tell(events_again(self.trace, cpus=cpus, threads=threads))
+
+
+def _kept(trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Kept | None:
+    return Kept(trace.identity, geometry, meaning) if trace.rows >= LONG_ROWS else None
+
+
+def rows_to_read(trace: Trace, replays: int = 1) -> int:
+    """How many events so many replays, one after the other, are going to read in all."""
+    kept = _kept(trace, Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace))
+    if kept is None:
+        return 2 * replays * trace.rows
+    return (replays + (kept.load() is None)) * trace.rows
 
 
 def _free_at_end(trace: Trace, geometry: Geometry) -> FreeAtEnd | None:

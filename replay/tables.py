@@ -9,7 +9,7 @@ from rich.text import Text
 from replay.capabilities import in_words
 from replay.parameters import Parameter, word_of
 from replay.policies.protocol import Policy
-from tracer import plain
+from tracer import human_bytes, plain
 
 WIDTH = 80
 
@@ -42,6 +42,26 @@ def print_hanging(console: Console, text: str, depth: int = 0, *, style: str = "
     line = Text(filled, style)
     line.stylize("bold", 0, bold)
     console.print(line, soft_wrap=True)
+
+
+def size(size_bytes: float | None) -> str:
+    """Bytes with their unit in a cell."""
+    return "-" if size_bytes is None else tight(human_bytes(size_bytes))
+
+
+def shorter(number: float) -> str:
+    """A number in at most six characters."""
+    suffixes = iter(("", "k", "M", "G", "T"))
+    suffix = next(suffixes)
+    while abs(number) >= 10_000:
+        number, suffix = number / 1000, next(suffixes)
+    whole = isinstance(number, int) or abs(number) >= 100 or number == int(number)
+    return f"{number:,.0f}{suffix}" if whole else f"{number:.2g}{suffix}"
+
+
+def tight(text: str) -> str:
+    """A quantity without the space before its unit."""
+    return text.replace(" ", "")
 
 
 def policy_table(policies: list[Policy]) -> None:

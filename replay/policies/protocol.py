@@ -122,7 +122,7 @@ class Policy:
 
     Attributes:
         needs_of_kernel: what a kernel would need for it, in words.
-        build: (guest, geometry, params) -> Program, called once per replay.
+        build: (guest, geometry, params) -> Program, called for each replay, and once before to see its size.
         requires: what a trace must have for it (`replay.capabilities`).
         without: of what a trace may have and this one has not, what its result then does not show.
         presets: by parameter and value of it, the defaults of others that come with it.
