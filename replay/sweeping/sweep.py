@@ -85,7 +85,7 @@ def sweep(
     *,
     out: str | Path | None = None,
     force: bool = False,
-    tell: Callable[[int], object] = lambda _rows: None,
+    tell: Callable[[int], None] = lambda _rows: None,
     announce: Callable[[Plan], object] = lambda _plan: None,
 ) -> Sweep:
     """Replay a trace under every combination of a policy's parameters.
@@ -148,7 +148,7 @@ class _Work:
         self.packing = Packing(sizes, self.ceilings.__getitem__, SHARE * self.available_bytes)
 
     def do(
-        self, tell: Callable[[int], object], announce: Callable[[Plan], object], kept: Kept | None
+        self, tell: Callable[[int], None], announce: Callable[[Plan], object], kept: Kept | None
     ) -> None:
         """Replay what is missing; where it is kept, in passes that do not last long."""
         there = {key for one in self.passes for key in one.summaries}
@@ -173,7 +173,7 @@ class _Work:
         size_bytes = max(map(self.packing.size_bytes, passes), default=0)
         return Plan(asked, asked - missing, len(passes), size_bytes, self.available_bytes)
 
-    def _pass(self, chosen: list[Setting], tell: Callable[[int], object]) -> Pass:
+    def _pass(self, chosen: list[Setting], tell: Callable[[int], None]) -> Pass:
         """Replay some settings; and the ceilings of their orders, unless an earlier pass did."""
         known = {order: most for one in self.passes for order, most in one.ceilings.items()}
         new = {order: self.ceilings[order] for order in sorted({s.order for s in chosen} - known.keys())}
