@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from replay.sweeping import kept, sweep
 from replay.sweeping.kept import key_of
 from tests.pure import small_traces
 from tests.pure.installing import REPO, install, pagetide
+from tests.pure.test_partial import flip
 from tests.pure.test_sweep import one_at_a_time
 from tracer import Fault, open_trace
 from tracer.faults import ExitCode
@@ -349,3 +351,29 @@ def test_the_identity_is_of_the_trace_and_not_of_its_place(trace, tmp_path):
     moved = open_trace(trace.rename(tmp_path / "b.trace"))
     assert kept.identity_of(moved, Options(logging=True, fragmentation=True), Costs()) == told
     assert kept.differences(told, told) == []
+
+
+def test_a_trace_that_cannot_be_read_to_its_end_is_swept_up_to_there_and_never_kept(
+    tmp_path, monkeypatch, capsys
+):
+    one_at_a_time(monkeypatch)
+    path, out = tmp_path / "a.trace", tmp_path / "out"
+    shutil.copytree(TRACE, path)
+    file = path / open_trace(path).segments[-1].file
+    whole = file.read_bytes()
+    flip(file)
+    command = ["sweep", str(path), "--policy", "upstream", "--set", "order=9,10", "-o", str(out), "--json"]
+    for _ in range(2):  # what was read in part is read again
+        assert main.run(command) == ExitCode.LOSSY
+        said = capsys.readouterr()
+        assert "2 settings; 2 passes" in said.err
+        assert "events before that are used" in said.err
+        told = json.loads(said.out)
+        alone = replay.replay(path, [each["setting"] for each in told["settings"]])
+        assert told["trace"] == alone.trace_section(Options())
+        assert told["trace"]["partial"] is not None
+        for each, result in zip(told["settings"], alone.results, strict=True):
+            assert {name: each[name] for name in result.summary} == result.summary
+    file.write_bytes(whole)
+    assert main.run(command) == 0
+    assert json.loads(capsys.readouterr().out)["trace"]["partial"] is None
