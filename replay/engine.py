@@ -27,6 +27,7 @@ from replay.sampled import Sampled
 from replay.schedule import Schedule
 from replay.sizing import Sizes, refuse_larger
 from replay.start import Start, refuse_filtered, start_of
+from replay.start_block import unreported
 from replay.state import BACKINGS, new_state
 from replay.stretches import Brought, stretches
 from replay.survey import Survey, Unreadable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.buddy.reduced import Reduced
-    from replay.start_block import StartBlock
 
 INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
 LOGGING = Parameter("logging", "bool", False, "keep a row for each reported block")
@@ -117,16 +117,16 @@ class Group:
         self.bins_ns = bins(start.now_ns, end_ns) if bins_ns is None else bins_ns
         rules = rules_of(guest)
         self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
-        blocks = list(start.blocks(geometry, options.start))
+        blocks = start.blocks(geometry, options.start)
         self.schedules = [self._schedule(setting, blocks) for setting in settings]
         self.start = start.without_frames()
 
-    def _schedule(self, setting: Setting, blocks: "list[StartBlock]") -> Schedule:
+    def _schedule(self, setting: Setting, blocks: "NDArray[np.void]") -> Schedule:
         options, now_ns = self.options, self.start.now_ns
-        registers = options.start == "cold" or any(not block.reported for block in blocks)
+        registers = options.start == "cold" or not blocks["reported"].all()
         program = build(setting, self.guest, self.geometry)
         if not (program.reports and options.device.from_start):
-            blocks = [block.unreported() for block in blocks]
+            blocks = unreported(blocks)
         state = new_state(
             self.geometry,
             new_area(self.geometry, self.geometry.order, rules_of(self.guest), self.start.types),

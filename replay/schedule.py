@@ -60,6 +60,7 @@ from replay.policies.protocol import (
     UNREGISTERED,
     WAKE_TYPE,
 )
+from replay.start_block import START_BLOCKS
 from replay.state import (
     CLOCK_UNKNOWN,
     FREE,
@@ -72,12 +73,9 @@ from replay.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from replay.policies.protocol import Program
-    from replay.start_block import StartBlock
 
 MS = 1_000_000
 DONE, LOG_FULL, WORN_OUT = range(3)  # how an advance ends
@@ -310,6 +308,14 @@ def _start_block(
             s.meters[0].start += host.discard_unit(s, each, np.uint32(1), now_ns)
 
 
+@compiled(nb.void(STATE, START_BLOCKS, nb.boolean, nb.int64))
+def _start_blocks(s: State, blocks: Records, clock_known: bool, now_ns: Int) -> None:
+    """List the blocks (START_BLOCK) that are free when the replay starts, in their order."""
+    for block in blocks:
+        kind = (block.order, block.migratetype, block.reported)
+        _start_block(s, block.unit, *kind, clock_known, now_ns)
+
+
 @compiled(nb.int64(STATE, nb.int64))
 def _finish(s: State, end_ns: Int) -> Int:
     """Close the books; returns the frames of units still waiting."""
@@ -344,24 +350,22 @@ class Schedule:
 
     def start(
         self,
-        blocks: "Iterable[StartBlock]",
+        blocks: "NDArray[np.void]",
         zone_free: "NDArray[np.int64]",
         *,
         clock_known: bool,
         registers: bool,
         now_ns: int,
     ) -> None:
-        """Set the lists and the host up as they are when the replay starts. `registers`: the device, if it
-        is there, registers then, or finds memory that is not reported.
+        """Set the lists and the host up as they are when the replay starts. `blocks`: START_BLOCK.
+        `registers`: the device, if it is there, registers then, or finds memory that is not reported.
         """
         state = self.state
         self._begin_ns = now_ns
         state.levels["now_ns"] = now_ns
         state.zones["latest_free"] = zone_free
         state.zones["free"] = zone_free
-        for block in blocks:
-            kind = (block.order, block.migratetype, block.reported)
-            _start_block(state, block.unit, *kind, clock_known, now_ns)
+        _start_blocks(state, blocks, clock_known, now_ns)
         if state.device["registered"][0]:
             what = REGISTERED if registers else SETTLED
             self.program.tell(state, self.program.memory, now_ns, what, 0)

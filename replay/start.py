@@ -11,7 +11,7 @@ from replay.buddy.memory import NOT_TOLD
 from replay.buddy.pageblocks import types_at_start
 from replay.buddy.rules import rules_of
 from replay.geometry import MOVABLE, Geometry
-from replay.start_block import StartBlock
+from replay.start_block import START_BLOCK
 from replay.stretches import Brought
 from tracer import Fault, FrameState, Snapshot, Trace
 
@@ -56,15 +56,13 @@ class Start:
     def of(cls, trace: Trace, brought: Brought) -> "Start":
         """The start snapshot with the events that came while it was read."""
         model, heads = brought.model, brought.frames.reported_heads
+        settled = model.settled
         listed, contradicted = None, 0
         if brought.relisted:
             listed = _listed(trace, brought.shot, brought.relisted.seen)
-            whole = untouched(
-                (model.settled != FrameState.BUDDY).view(np.uint8), listed["pfn"], listed["order"]
-            )
+            whole = untouched((settled != FrameState.BUDDY).view(np.uint8), listed["pfn"], listed["order"])
             contradicted = int((~whole).sum())
         reported = heads[model.seen[heads] == 0]
-        settled = model.settled
         unknown = int(np.count_nonzero(settled == FrameState.UNKNOWN))
         return cls(brought.shot.end_ns, settled, reported, listed, contradicted, unknown)
 
@@ -100,16 +98,18 @@ class Start:
         """Where the order of the free lists comes from: recorded or ascending."""
         return ASCENDING if self.listed is None else RECORDED
 
-    def blocks(self, geometry: Geometry, mode: str) -> Iterator[StartBlock]:
-        """Free blocks of at least the reporting order, each list's from head to tail; reported as
-        `mode` (steady: all, cold: none, recorded: as the guest had them) says.
+    def blocks(self, geometry: Geometry, mode: str) -> "NDArray[np.void]":
+        """Free blocks (START_BLOCK) of at least the reporting order, each list's from head to tail;
+        reported as `mode` (steady: all, cold: none, recorded: as the guest had them) says.
         """
-        for order, in_order, migratetypes in self.lists(geometry):
-            reported = np.full(len(in_order), mode == "steady")
-            if mode == "recorded":
-                reported = np.isin(in_order, self.reported_heads)
-            for pfn, known, kind in zip(in_order, reported, migratetypes, strict=True):
-                yield StartBlock(int(pfn) >> geometry.order, order, bool(known), int(kind))
+        lists = list(self.lists(geometry))
+        blocks = np.empty(sum(len(pfns) for _, pfns, _ in lists), START_BLOCK)
+        pfns = np.concatenate([pfns for _, pfns, _ in lists])
+        blocks["unit"] = pfns >> geometry.order
+        blocks["order"] = np.repeat([order for order, _, _ in lists], [len(pfns) for _, pfns, _ in lists])
+        blocks["migratetype"] = np.concatenate([kinds for _, _, kinds in lists])
+        blocks["reported"] = np.isin(pfns, self.reported_heads) if mode == "recorded" else mode == "steady"
+        return blocks
 
     def lists(self, geometry: Geometry) -> "Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]":
         """(order, pfns, migratetypes or -1) of the free blocks of at least the reporting order, zone
@@ -117,21 +117,23 @@ class Start:
         the others come after those, ascending.
         """
         free = self.state == FrameState.BUDDY
-        for zone in range(len(geometry.zones)):
-            heads = free_blocks(free, geometry, zone)
-            for order in range(geometry.order, geometry.max_order + 1):
-                yield order, *self._in_order(heads[order], geometry, zone, order)
-
-    def _in_order(
-        self, heads: "NDArray[np.int64]", geometry: Geometry, zone: int, order: int
-    ) -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
-        """(pfn, migratetype or -1) of the blocks of a zone and order."""
         listed = np.empty(0, LISTED) if self.listed is None else self.listed
-        rows = listed[(listed["zone"] == zone) & (listed["order"] == order)]
-        rows = rows[np.isin(rows["pfn"], heads)]
-        rest = heads[~np.isin(heads, rows["pfn"])]
-        unknown = np.full(len(rest), -1, np.int64)
-        return np.concatenate([rows["pfn"], rest]), np.concatenate([rows["migratetype"], unknown])
+        for zone in range(len(geometry.zones)):
+            heads, in_zone = free_blocks(free, geometry, zone), listed[listed["zone"] == zone]
+            for order in range(geometry.order, geometry.max_order + 1):
+                yield order, *_in_order(heads[order], in_zone[in_zone["order"] == order])
+
+
+def _in_order(
+    heads: "NDArray[np.int64]", listed: "NDArray[np.void]"
+) -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
+    """(pfn, migratetype or -1) of the blocks of a zone and order. `heads`: ascending."""
+    place = np.searchsorted(heads, listed["pfn"])
+    there = np.append(heads, -1)[place] == listed["pfn"]
+    rows, rest = listed[there], np.ones(len(heads), np.bool_)
+    rest[place[there]] = False
+    unknown = np.full(int(rest.sum()), -1, np.int64)
+    return np.concatenate([rows["pfn"], heads[rest]]), np.concatenate([rows["migratetype"], unknown])
 
 
 def _tell_types(types: "NDArray[np.int8]", listed: "NDArray[np.void]", pageblock_order: int) -> None:

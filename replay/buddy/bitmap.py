@@ -81,3 +81,20 @@ def all_set(words: Words, first: Int, size: Int) -> bool:
     while word < end and not ~words[word]:
         word += 1
     return word == end
+
+
+@compiled(nb.uint64(nb.int64, nb.int64, nb.int64), inline=True)
+def part_of(word: Int, first: Int, end: Int) -> Int:
+    """The bits of a word that are of frames [first, end)."""
+    mask = ~np.uint64(0)
+    if first > word << 6:
+        mask &= ~np.uint64(0) << np.uint64(first & 63)
+    if end < (word + 1) << 6:
+        mask &= ~(~np.uint64(0) << np.uint64(end & 63))
+    return mask
+
+
+@compiled(nb.int64(nb.uint64), inline=True)
+def lowest(word: Int) -> Int:
+    """Place of the lowest set bit; there is one."""
+    return bits((word & -word) - np.uint64(1))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
+from replay.buddy.bitmap import all_set, bitmap_of, lowest
 from replay.buddy.steps import (
     BAD,
     COUNTERS,
@@ -231,7 +232,10 @@ class FrameModel:
     @property
     def settled(self) -> "NDArray[np.uint8]":
         """`FrameState` per frame now, limbo settled."""
-        return np.where(self.state == FrameState.LIMBO, np.uint8(FrameState.BUDDY), self.state)
+        change = (self.state == FrameState.LIMBO).view(np.uint8)
+        change *= np.uint8(FrameState.LIMBO ^ FrameState.BUDDY)
+        change ^= self.state
+        return change
 
     def correct(self, state: "NDArray[np.uint8]") -> None:
         """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy)."""
@@ -276,19 +280,37 @@ def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> lis
     frames, as long as no type border or isolated block kept them apart.
     """
     bounds = geometry.zones[zone]
-    size = 1 << geometry.max_order
-    base = bounds.start_pfn // size * size
-    end = -(-bounds.end_pfn // size) * size
-    level: NDArray[np.bool_] = np.zeros(end - base, np.bool_)
-    level[bounds.start_pfn - base : bounds.end_pfn - base] = free[bounds.start_pfn : bounds.end_pfn]
-    heads = []
-    for order in range(geometry.max_order + 1):
-        if order == geometry.max_order:
-            heads.append(base + (np.flatnonzero(level) << order))
+    base = bounds.start_pfn >> max(geometry.max_order, 6) << max(geometry.max_order, 6)
+    first, end = bounds.start_pfn - base, bounds.end_pfn - base
+    found = (bitmap_of(free[base : bounds.end_pfn], end), first, end, geometry.max_order)
+    blocks = np.empty((_blocks(*found, np.empty((0, 2), np.int64)), 2), np.int64)
+    _blocks(*found, blocks)
+    heads, orders = blocks[:, 0] + base, blocks[:, 1]
+    return [heads[orders == order] for order in range(geometry.max_order + 1)]
+
+
+@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.int64, nb.int64[:, ::1]))
+def _blocks(words: Words, first: Int, end: Int, max_order: Int, blocks: Words) -> Int:
+    """The maximal aligned blocks of set bits in [first, end), ascending; returns how many there are.
+
+    `blocks`, shape (blocks, 2): first bit and order of as many of them as it has room for.
+    """
+    count = 0
+    while first < end:
+        word = words[first >> 6] >> np.uint64(first & 63)
+        if not word:
+            first = ((first >> 6) + 1) << 6
+            continue
+        first += lowest(word)
+        if first >= end:
             break
-        pairs = level.reshape(-1, 2)
-        merged = np.logical_and(pairs[:, 0], pairs[:, 1])
-        alone = (pairs & ~merged[:, None]).ravel()
-        heads.append(base + (np.flatnonzero(alone) << order))
-        level = merged
-    return heads
+        order, size = 0, np.int64(1)
+        while order < max_order and not first & size and first + 2 * size <= end:
+            if not all_set(words, first + size, size):
+                break
+            order, size = order + 1, 2 * size
+        if count < len(blocks):
+            blocks[count, 0], blocks[count, 1] = first, order
+        count += 1
+        first += size
+    return count

@@ -13,7 +13,7 @@ them told as what they were, entries (`Op.BUDDY_FREE`). Never silently: `DirectF
 Where single pages' frees were not recorded, or each entry was, there is nothing to find.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.buddy.bitmap import count
+from replay.buddy.bitmap import mark as set_all
 from replay.buddy.steps import ENTER, EXIT, FALLBACK, ISOLATE, MEANING, NOTHING, OP, ORDER, PFN, Columns
 from replay.jit import Int, Words, compiled
 from tracer import Op
@@ -30,64 +32,97 @@ _OUT_ROWS = 1 << 16  # more than any block has frames, so that one exit always f
 # Below this many events four bytes a frame do.
 _ROWS_32 = np.iinfo(np.uint32).max
 
-
-def _signature(word: Any) -> Any:  # noqa: ANN401 - numba's types have no stubs
-    return nb.int64(OP, PFN, ORDER, MEANING, word[::1], nb.int64, nb.int64, nb.int64[::1], nb.int64[::1])
+_BITS = nb.uint64[::1]
 
 
-@compiled(
-    [nb.void(nb.uint32[::1], nb.int64, nb.int64), nb.void(nb.int64[::1], nb.int64, nb.int64)], inline=True
-)
-def _forget(freed: Words, frame: Int, mark: Int) -> None:
+def _either(signature: Callable[[Any], Any]) -> list[Any]:
+    """A signature for either width of a frame's mark."""
+    return [signature(nb.uint32[::1]), signature(nb.int64[::1])]
+
+
+@compiled(_either(lambda marks: nb.void(marks, _BITS, nb.int64, nb.int64, nb.int64)), inline=True)
+def _remember(freed: Words, marked: Words, frame: Int, size: Int, mark: Int) -> None:
+    """Mark the frames of a block, or clear their marks (0)."""
+    if mark == 0 and count(marked, frame, size) == 0:
+        return
+    for each in range(frame, frame + size):
+        freed[each] = mark
+    set_all(marked, frame, size, mark != 0)
+
+
+@compiled(_either(lambda marks: nb.void(marks, _BITS, nb.int64, nb.int64)), inline=True)
+def _forget(freed: Words, marked: Words, frame: Int, mark: Int) -> None:
     """Clear the marks of one free, of which `frame` bears one: the frames around it."""
     first = frame
     while first > 0 and freed[first - 1] == mark:
         first -= 1
     while first < len(freed) and freed[first] == mark:
-        freed[first] = 0
+        _remember(freed, marked, first, 1, 0)
         first += 1
 
 
-@compiled([_signature(nb.uint32), _signature(nb.int64)])
+@compiled(
+    _either(lambda marks: nb.int64(marks, _BITS, nb.int64, nb.int64, nb.int64[::1], nb.int64)), inline=True
+)
+def _collect(freed: Words, marked: Words, frame: Int, size: Int, found: Words, rows: Int) -> Int:
+    """A block leaves the buddy: note the frees that its frames bear marks of; how many are noted now."""
+    if count(marked, frame, size):
+        for each in range(frame, frame + size):
+            if freed[each]:
+                found[rows] = np.int64(freed[each]) - 1
+                _forget(freed, marked, each, found[rows] + 1)
+                rows += 1
+    return rows
+
+
+@compiled(nb.int64(OP, PFN, ORDER, _BITS, nb.int64, nb.int64), inline=True)
+def _next_of_interest(op: Words, pfn: Words, order: Words, marked: Words, frames: Int, at: Int) -> Int:
+    """The first event from `at` on that is a free, or of more than a frame, or of a frame with a mark."""
+    i, end, most = np.uint64(at), np.uint64(len(op)), np.uint64(frames)
+    while i < end and order[i] == 0 and op[i] != _PAGE_FREE:
+        if pfn[i] < most and marked[pfn[i] >> np.uint64(6)] >> (pfn[i] & np.uint64(63)) & np.uint64(1):
+            break
+        i += np.uint64(1)
+    return np.int64(i)
+
+
+@compiled(
+    _either(
+        lambda marks: nb.int64(
+            OP, PFN, ORDER, MEANING, marks, _BITS, nb.int64, nb.int64, nb.int64[::1], nb.int64[::1]
+        )
+    )
+)
 def _find(
     op: Words,
     pfn: Words,
     order: Words,
     meaning: Words,
     freed: Words,
+    marked: Words,
     first_row: Int,
     at: Int,
     found: Words,
-    count: Words,
+    rows: Words,
 ) -> Int:
     """Follow events from index `at` on; returns where it stopped, at the end or since `found` is full.
 
-    `freed`: per frame 1 + the row of the free since which nothing has happened to it, or 0. `found`: rows
-    of frees, `count[0]` of them.
+    `freed`: per frame its mark, 1 + the row of the free since which nothing has happened to it, or 0;
+    `marked`: a bit for each frame that has one. `found`: rows of frees, `rows[0]` of them.
     """
-    for i in range(at, len(op)):
+    i = _next_of_interest(op, pfn, order, marked, len(freed), at)
+    while i < len(op):
         what = np.int64(meaning[op[i], order[i] & 63])
         free = op[i] == _PAGE_FREE and what == NOTHING
-        told = free or op[i] == _PAGE_ALLOC or what == ENTER
-        if not told and what not in (EXIT, FALLBACK, ISOLATE):
-            continue
         size, frame = np.int64(1) << np.int64(order[i] & 63), np.int64(pfn[i])
-        if size > len(found) or frame < 0 or frame & (size - 1) or frame + size > len(freed):
-            continue
-        if told:
-            mark = first_row + i + 1 if free else 0
-            for each in range(frame, frame + size):
-                freed[each] = mark
-            continue
-        if count[0] + size > len(found):
-            return i
-        for each in range(frame, frame + size):
-            if not freed[each]:
-                continue
-            row = np.int64(freed[each]) - 1
-            found[count[0]] = row
-            count[0] += 1
-            _forget(freed, each, row + 1)
+        if 0 < size <= len(found) and 0 <= frame <= len(freed) - size and frame & (size - 1) == 0:
+            if free or op[i] == _PAGE_ALLOC or what == ENTER:
+                _remember(freed, marked, frame, size, first_row + i + 1 if free else 0)
+            elif what in (EXIT, FALLBACK, ISOLATE):
+                if rows[0] + size > len(found):
+                    return i
+                rows[0] = _collect(freed, marked, frame, size, found, rows[0])
+        i = _next_of_interest(op, pfn, order, marked, len(freed), i + 1)
     return len(op)
 
 
@@ -137,12 +172,13 @@ class DirectFrees:
 class FreeFinder:
     """Looks for them: feed it the trace's events, all of them, then ask what they are.
 
-    Holds 4 bytes for each of `frames` frames (8 from 2^32 events on), and 8 for each free found.
+    Holds 4 bytes for each of `frames` frames (8 from 2^32 events on) and a bit, and 8 for each free found.
     """
 
     def __init__(self, events: int, frames: int, meaning: NDArray[np.uint8], end: FreeAtEnd | None) -> None:
         self._meaning, self._end = meaning, end
         self._freed: NDArray[Any] = np.zeros(frames, np.uint32 if events < _ROWS_32 else np.int64)
+        self._marked = np.zeros(-(-frames // 64), np.uint64)
         self._found, self._count = np.empty(_OUT_ROWS, np.int64), np.zeros(1, np.int64)
         self._parts = [self._found[:0]]
         self._rows = self._rows_before_end = 0
@@ -152,7 +188,7 @@ class FreeFinder:
         events = (columns["op"], columns["pfn"], columns["order"], self._meaning)
         at, rows = 0, len(columns["op"])
         while at < rows:
-            at = _find(*events, self._freed, self._rows, at, self._found, self._count)
+            at = _find(*events, self._freed, self._marked, self._rows, at, self._found, self._count)
             self._parts.append(self._found[: self._count[0]].copy())
             self._count[0] = 0
         if self._end is not None and rows and columns["ts_ns"][0] < self._end.begin_ns:

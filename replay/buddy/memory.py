@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from replay.buddy.bitmap import all_set, set_bit
+from replay.buddy.bitmap import all_set, bitmap_of, bits, mark, part_of, set_bit
 from replay.buddy.reduced import NEVER_USED, NOT_SEEN
 from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
@@ -104,6 +104,19 @@ def last_exit_of(m: Memory, frame: Int) -> Int:
     return low if low <= WIDEST else low | 0xFFFF0000
 
 
+@compiled(nb.void(MEMORY, nb.int64, nb.int64), inline=True)
+def exit_all_now(m: Memory, first: Int, end: Int) -> None:
+    """The last exit of frames [first, end) of one unit is of its epoch."""
+    epoch = m.epoch[first >> m.shape[UNIT_ORDER]]
+    for frame in range(np.uint64(first), np.uint64(end)):
+        m.last_exit[frame] = epoch & np.uint32(0xFFFF)
+    if len(m.last_exit_high):
+        for frame in range(np.uint64(first), np.uint64(end)):
+            m.last_exit_high[frame] = epoch >> np.uint32(16)
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        m.exited[word] |= part_of(word, first, end)
+
+
 @compiled(nb.void(MEMORY, nb.int64), inline=True)
 def exit_now(m: Memory, frame: Int) -> None:
     """A frame's last exit is of its unit's epoch."""
@@ -114,40 +127,48 @@ def exit_now(m: Memory, frame: Int) -> None:
     set_bit(m.exited, frame)
 
 
-@compiled(nb.void(MEMORY, nb.uint8[::1], nb.int64, nb.int64, nb.int64), inline=True)
-def _begin_zone(m: Memory, state: Words, zone: Int, first: Int, end: Int) -> None:
-    """Take over the frames of a zone."""
-    for frame in range(first, min(end, len(state))):
-        if state[frame] == _BUDDY:
-            set_bit(m.free, frame)
-            m.zone_free[zone] += 1
-        m.totals[0].managed += state[frame] != _ABSENT and state[frame] != _UNKNOWN
+@compiled(nb.void(MEMORY, nb.uint64[::1], nb.uint64[::1], nb.int64, nb.int64, nb.int64), inline=True)
+def _begin_zone(m: Memory, free: Words, managed: Words, zone: Int, first: Int, end: Int) -> None:
+    """Take over the free frames [first, end) of a zone, and count them."""
+    for word in range(first >> 6, ((end - 1) >> 6) + 1):
+        inside = part_of(word, first, end)
+        m.free[word] |= free[word] & inside
+        m.zone_free[zone] += bits(free[word] & inside)
+        m.totals[0].managed += bits(managed[word] & inside)
     m.totals[0].free += m.zone_free[zone]
 
 
-@compiled(nb.void(MEMORY, nb.uint8[::1], nb.int64[:, ::1]))
-def _begin(m: Memory, state: Words, bounds: Words) -> None:
-    """Fill an empty memory with frames' states."""
-    for zone in range(len(bounds)):
-        _begin_zone(m, state, zone, bounds[zone, 0], bounds[zone, 1])
-    size = np.int64(1) << m.shape[UNIT_ORDER]
-    for unit in range(len(m.epoch)):
+@compiled(nb.void(MEMORY, nb.uint64[::1]), inline=True)
+def _begin_units(m: Memory, managed: Words) -> None:
+    """The first epoch of units that are wholly free; what is in use elsewhere has exited in theirs."""
+    for word in range(len(managed)):
+        m.exited[word] = managed[word]
+    size, unit = np.int64(1) << m.shape[UNIT_ORDER], 0
+    while unit < len(m.epoch):
+        if not m.free[unit * size >> 6]:  # nor is any unit that begins in this word
+            unit = max(unit + 1, (((unit * size >> 6) + 1) << 6) >> m.shape[UNIT_ORDER])
+            continue
         if m.zone[unit] != NO_ZONE and all_set(m.free, unit * size, size):
             m.epoch[unit] = 1
             m.totals[0].reportable += size
-        for frame in range(unit * size, (unit + 1) * size):
-            what = np.int64(state[frame]) if frame < len(state) else _ABSENT
-            if what in (_ABSENT, _UNKNOWN):
-                m.last_exit[frame] = (NEVER_USED if what == _ABSENT else NOT_SEEN) & 0xFFFF
-            elif m.epoch[unit] == 0:
-                set_bit(m.exited, frame)
+            mark(m.exited, unit * size, size, False)
+        unit += 1
 
 
-def fitted(state: "NDArray[np.uint8]", frames: int) -> "NDArray[np.uint8]":
-    """`state` for exactly so many frames: what it does not tell of is absent."""
-    if len(state) >= frames:
-        return np.ascontiguousarray(state[:frames])
-    return np.concatenate([state, np.full(frames - len(state), FrameState.ABSENT, np.uint8)])
+@compiled(nb.void(MEMORY, nb.uint8[::1], nb.uint64[::1], nb.uint64[::1], nb.int64[:, ::1]))
+def _begin(m: Memory, state: Words, free: Words, managed: Words, bounds: Words) -> None:
+    """Fill an empty memory with frames' states. `free`, `managed`: bitmaps of those that are."""
+    for zone in range(len(bounds)):
+        _begin_zone(m, free, managed, zone, bounds[zone, 0], bounds[zone, 1])
+    _begin_units(m, managed)
+    for word in range(len(managed)):
+        if not ~managed[word]:
+            continue
+        for frame in range(word << 6, min((word + 1) << 6, len(m.last_exit))):
+            if frame >= len(state) or state[frame] == _ABSENT:
+                m.last_exit[frame] = NEVER_USED & 0xFFFF
+            elif state[frame] == _UNKNOWN:
+                m.last_exit[frame] = NOT_SEEN & 0xFFFF
 
 
 def memory_at(
@@ -160,7 +181,9 @@ def memory_at(
     """The state at `start_ns`. `state`: `FrameState` per frame, limbo settled, uint8."""
     memory = empty_memory(geometry, rules, start_ns, bins_ns)
     bounds = np.array([(z.start_pfn, z.end_pfn) for z in geometry.zones], np.int64)
-    _begin(memory, np.ascontiguousarray(state), bounds.reshape(-1, 2))
+    free = bitmap_of(state == _BUDDY, geometry.frames)
+    managed = bitmap_of(state < _ABSENT, geometry.frames)
+    _begin(memory, np.ascontiguousarray(state), free, managed, bounds.reshape(-1, 2))
     return memory
 
 

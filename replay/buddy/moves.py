@@ -14,12 +14,15 @@ from replay.buddy.memory import (
     PAGEBLOCK_ORDER,
     WIDEST_EPOCH,
     Memory,
+    exit_all_now,
     exit_now,
     last_exit_of,
 )
 from replay.buddy.reduced import APPEAR, BROKEN, FREED, NEVER_USED, NEW, NOT_SEEN, REDUCED, RETYPE, TOUCH
 from replay.geometry import MOVABLE
 from replay.jit import Int, Records, compiled
+
+MOST_TOLD_OF_A_FRAME = 3  # reduced events that the step of one frame comes to
 
 
 @compiled(
@@ -72,13 +75,33 @@ def has_whole(m: Memory, first: Int, size: Int) -> bool:
     return unit < end
 
 
-@compiled(nb.void(MEMORY, nb.int64, nb.int64))
+@compiled(nb.boolean(MEMORY, nb.int64, nb.int64))
+def may_turn(m: Memory, block: Int, migratetype: Int) -> bool:
+    """May a policy change the type of a pageblock, as free as it is now?
+
+    It does so when it isolates half of it, which turns movable, or all; and all of it may merge with a
+    pageblock of another type. A unit larger than half a pageblock leaves only that.
+    """
+    order = m.shape[PAGEBLOCK_ORDER]
+    first, half = block << order, np.int64(1) << max(order - 1, 0)
+    if migratetype == MOVABLE or m.shape[0] >= order:
+        return all_set(m.free, first, np.int64(1) << order)
+    return all_set(m.free, first, half) or all_set(m.free, first + half, half)
+
+
+@compiled(nb.void(MEMORY, nb.int64, nb.int64), inline=True)
 def _learn(m: Memory, block: Int, migratetype: Int) -> None:
-    """A pageblock's type is known, and stays so, unless a policy may isolate half of it and turn it."""
-    half = np.int64(1) << max(m.shape[PAGEBLOCK_ORDER] - 1, 0)
-    first = block << m.shape[PAGEBLOCK_ORDER]
-    may_turn = half >> m.shape[0] and (all_set(m.free, first, half) or all_set(m.free, first + half, half))
-    m.type[block] = NOT_TOLD if may_turn else migratetype
+    """A pageblock's type is known, and stays so, unless a policy may change it."""
+    m.type[block] = NOT_TOLD if may_turn(m, block, migratetype) else migratetype
+
+
+@compiled(nb.void(MEMORY, nb.int64, nb.int64), inline=True)
+def forget_types(m: Memory, first: Int, size: Int) -> None:
+    """Frames are free now: their pageblocks' types are not known where a policy may change them."""
+    order = m.shape[PAGEBLOCK_ORDER]
+    for block in range(first >> order, ((first + size - 1) >> order) + 1):
+        if m.type[block] != NOT_TOLD and may_turn(m, block, np.int64(m.type[block])):
+            m.type[block] = NOT_TOLD
 
 
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
@@ -169,8 +192,7 @@ def freed(m: Memory, out: Records, first: Int, order: Int, fpi: Int, zone: Int) 
     size = np.int64(1) << order
     for unit in range(first >> m.shape[0], (first + size) >> m.shape[0]):
         begin_epoch(m, unit)
-    for block in range(first >> m.shape[2], ((first + size - 1) >> m.shape[2]) + 1):
-        m.type[block] = NOT_TOLD
+    forget_types(m, first, size)
     m.totals[0].reportable += size
     emit(m, out, FREED, first, order, 0, -1, zone)
     out[m.totals[0].events - 1].fpi = fpi
@@ -181,6 +203,22 @@ def broken(m: Memory, out: Records, first: Int, order: Int, rest: Int, zone: Int
     """The units of a block stop being wholly free. `rest`: see `leave`."""
     m.totals[0].reportable -= np.int64(1) << order
     emit(m, out, BROKEN, first, order, 0, rest, zone)
+
+
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64), inline=True)
+def complete_unit(m: Memory, out: Records, frame: Int, zone: Int) -> None:
+    """A frame has entered: has its unit become wholly free?"""
+    unit = frame >> m.shape[0]
+    if is_whole(m, unit) and is_unit(m, unit, zone):
+        freed(m, out, unit << m.shape[0], m.shape[0], 0, zone)
+
+
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64), inline=True)
+def break_unit(m: Memory, out: Records, frame: Int, rest: Int, zone: Int) -> None:
+    """A free frame is about to leave: was its unit wholly free?"""
+    unit = frame >> m.shape[0]
+    if is_whole(m, unit) and is_unit(m, unit, zone):
+        broken(m, out, unit << m.shape[0], m.shape[0], rest, zone)
 
 
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
@@ -219,11 +257,19 @@ def touch(m: Memory, out: Records, first: Int, end: Int, zone: Int) -> None:
     while frame < end:
         run, before = frame, last_exit_of(m, frame)
         while run < end and not is_set(m.exited, run) and last_exit_of(m, run) == before:
-            exit_now(m, run)
             run += 1
+        exit_all_now(m, frame, run)
         if run > frame:
             emit(m, out, TOUCH, frame, run - frame, before, -1, zone)
         frame = max(run, frame + 1)
+
+
+@compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64), inline=True)
+def touch_frame(m: Memory, out: Records, frame: Int, zone: Int) -> None:
+    """A frame exits whose last exit was before its unit's epoch."""
+    before = last_exit_of(m, frame)
+    exit_now(m, frame)
+    emit(m, out, TOUCH, frame, 1, before, -1, zone)
 
 
 @compiled(nb.int64(MEMORY, nb.int64, nb.int64), inline=True)
@@ -256,9 +302,7 @@ def leave(m: Memory, out: Records, first: Int, order: Int, rest: Int, zone: Int)
     t.free -= free
     m.zone_free[zone] -= free
     if order < unit_order:
-        unit = first >> unit_order
-        if is_whole(m, unit) and is_unit(m, unit, zone):
-            broken(m, out, unit << unit_order, unit_order, rest, zone)
+        break_unit(m, out, first, rest, zone)
         mark(m.free, first, size, False)
         touch(m, out, first, first + size, zone)
         return

@@ -12,12 +12,21 @@ import numpy as np
 from replay.buddy.steps import OP, ORDER, PFN, TYPE
 from replay.jit import Int, Words, compiled
 
+_AT_ONCE = 64  # events compared in one go
+
 
 @compiled(nb.int64(OP, ORDER, TYPE, nb.int64, nb.int64))
 def alike_until(op: Words, order: Words, migratetype: Words, start: Int, stop: Int) -> Int:
     """The first event after `start` with another op, order or type."""
     i, end = np.uint64(start), np.uint64(stop)
     same_op, same_order, same_type = op[i], order[i], migratetype[i]
+    while i + np.uint64(_AT_ONCE) <= end:
+        other = np.uint8(0)
+        for k in range(i, i + np.uint64(_AT_ONCE)):
+            other |= (op[k] ^ same_op) | (order[k] ^ same_order) | np.uint8(migratetype[k] ^ same_type)
+        if other:
+            break
+        i += np.uint64(_AT_ONCE)
     while i < end and op[i] == same_op and order[i] == same_order and migratetype[i] == same_type:
         i += np.uint64(1)
     return np.int64(i)

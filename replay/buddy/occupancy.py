@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numba as nb
 import numpy as np
 
-from replay.buddy.bitmap import is_set
+from replay.buddy.bitmap import bitmap_of
 from replay.buddy.corrections import correct
 from replay.buddy.memory import (
     BY_PAGEBLOCK,
@@ -24,11 +24,11 @@ from replay.buddy.memory import (
     MEMORY,
     REPORTABLE,
     Memory,
-    fitted,
     memory_at,
     widened,
 )
 from replay.buddy.moves import claim, emit, enter, leave, retype, turn_movable
+from replay.buddy.neighbours import alike_until
 from replay.buddy.reduced import (
     COUNT_DTYPE,
     COUNTS,
@@ -38,7 +38,7 @@ from replay.buddy.reduced import (
     RETURNED,
     Reduced,
 )
-from replay.buddy.runs import alike_until, plain_run
+from replay.buddy.runs import in_time_until, run
 from replay.buddy.steps import (
     AUX,
     BAD,
@@ -67,6 +67,7 @@ from replay.buddy.steps import (
 from replay.exact import settle
 from replay.geometry import Geometry
 from replay.jit import Int, Records, Words, compiled
+from tracer import FrameState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,14 +137,6 @@ def _move(
         retype(m, out, first, np.int64(1) << order, migratetype, zone)
     if what != CLAIM:
         leave(m, out, first, order, rest, zone)
-
-
-@compiled(nb.boolean(MEMORY, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
-def _may_run(m: Memory, what: Int, first: Int, order: Int, ts_ns: Int) -> bool:
-    """Is it worth a try whether a run of plain steps begins here? `runs` has no use for others."""
-    if order or what not in (ENTER, EXIT):
-        return False
-    return is_set(m.exited, first) and ts_ns == m.totals[0].now_ns
 
 
 @compiled(nb.void(MEMORY, REDUCED, nb.int64, nb.int64, BOUNDS))
@@ -223,10 +216,12 @@ def _reduce(
         else:
             _advance_clock(m, max(ts_ns[i], t.now_ns))
             _will_change(m, counts, zone)
-            if _may_run(m, what, first, size_order, ts_ns[i]) and last[zone, 0] == what:
+            if size_order == 0 and what in (ENTER, EXIT) and ts_ns[i] == t.now_ns:
                 if alike <= i:
-                    alike = alike_until(ts_ns, op, order, migratetype, i, _until(m, zone))
-                done = plain_run(m, ts_ns, pfn, i, alike, what, np.int64(migratetype[i]), bounds[zone], zone)
+                    alike = alike_until(op, order, migratetype, i, len(op))
+                end = in_time_until(ts_ns, i, alike, _until(m, zone))
+                kind = np.int64(migratetype[i])
+                done = run(m, out, ts_ns, pfn, cpu, i, end, what == ENTER, kind, bounds[zone], zone)
                 if done > i:
                     last[zone, 1] = pfn[done - 1]
                     i = done
@@ -240,9 +235,19 @@ def _reduce(
     return i
 
 
-@compiled(nb.int64(MEMORY, REDUCED, COUNTS, nb.uint8[::1], nb.int64, nb.int64, nb.int64, nb.int64))
+@compiled(
+    nb.int64(MEMORY, REDUCED, COUNTS, nb.uint64[::1], nb.uint64[::1], nb.int64, nb.int64, nb.int64, nb.int64)
+)
 def _correct(
-    m: Memory, out: Records, counts: Records, state: Words, zone: Int, first: Int, end: Int, now_ns: Int
+    m: Memory,
+    out: Records,
+    counts: Records,
+    used: Words,
+    free: Words,
+    zone: Int,
+    first: Int,
+    end: Int,
+    now_ns: Int,
 ) -> Int:
     """Correct frames [first, end) of a zone at an instant; returns the first one not done."""
     t = m.totals[0]
@@ -251,7 +256,7 @@ def _correct(
     t.cpu = 0
     _advance_clock(m, max(now_ns, t.now_ns))
     _will_change(m, counts, zone)
-    done = correct(m, out, state, zone, first, end)
+    done = correct(m, out, used, free, zone, first, end)
     _count(m, counts, zone)
     return done
 
@@ -281,8 +286,9 @@ class Occupancy:
         self._bounds = zone_bounds(geometry)
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
         self._memory = memory_at(geometry, rules, state, start_ns, bins_ns)
-        # One event may tell of every frame of a block of the maximum order, several times.
-        self._out = np.empty(max(1 << 18, 8 << geometry.max_order), REDUCED_DTYPE)
+        # One event may tell of every frame of a block of the maximum order, several times. Larger than it
+        # has to be, it would not stay in the processor's cache.
+        self._out = np.empty(max(1 << 15, 8 << geometry.max_order), REDUCED_DTYPE)
         self._counts = np.empty(1 << 14, COUNT_DTYPE)
         self._no_cpu = np.empty(0, np.uint16)
 
@@ -345,11 +351,12 @@ class Occupancy:
 
         `state`: `FrameState` per frame, limbo settled, uint8.
         """
-        state = fitted(state, self.geometry.frames)
+        frames = self.geometry.frames
+        said = bitmap_of(state == FrameState.USED, frames), bitmap_of(state == FrameState.BUDDY, frames)
         for zone, (first, end) in enumerate(self._bounds.tolist()):
             done = first
             while done < end:
-                done = _correct(self._memory, self._out, self._counts, state, zone, done, end, now_ns)
+                done = _correct(self._memory, self._out, self._counts, *said, zone, done, end, now_ns)
                 yield self._told()
         self._widen()
 

@@ -11,11 +11,14 @@ import numba as nb
 import numpy as np
 
 from replay.buddy.memory import NOT_TOLD
+from replay.buddy.neighbours import alike_until
 from replay.buddy.steps import (
     AUX,
     BAD,
     BOUNDS,
     CLAIM,
+    ENTER,
+    EXIT,
     FALLBACK,
     MEANING,
     NOTHING,
@@ -27,6 +30,7 @@ from replay.buddy.steps import (
     Columns,
     detail_of,
     event_arrays,
+    zone_at,
     zone_bounds,
 )
 from replay.geometry import MOVABLE, Geometry
@@ -34,6 +38,43 @@ from replay.jit import Int, Words, compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_AHEAD = 1024  # events looked at in one go
+
+
+@compiled(
+    nb.int64(OP, PFN, ORDER, TYPE, MEANING, BOUNDS, nb.int64[:, ::1], nb.int8[::1], nb.int64, nb.int64),
+    inline=True,
+)
+def _next_untold(
+    op: Words,
+    pfn: Words,
+    order: Words,
+    migratetype: Words,
+    meaning: Words,
+    bounds: Words,
+    last: Words,
+    types: Words,
+    pageblock_order: Int,
+    at: Int,
+) -> Int:
+    """The next event from `at` on that may tell a type: a frame in a pageblock of known type does not."""
+    end = at
+    while at < len(op):
+        if at >= end:
+            end = alike_until(op, order, migratetype, at, min(at + _AHEAD, len(op)))
+        what, zone = np.int64(meaning[op[at], 0]), zone_at(np.int64(pfn[at]), 1, bounds, 0)
+        if order[at] != 0 or what not in (ENTER, EXIT) or zone < 0 or last[zone, 0] == FALLBACK:
+            return at
+        i, until, shift = np.uint64(at), np.uint64(end), np.uint64(pageblock_order)
+        lowest, frames = np.uint64(bounds[zone, 0]), np.uint64(bounds[zone, 1] - bounds[zone, 0])
+        while i < until and pfn[i] - lowest < frames and types[pfn[i] >> shift] != NOT_TOLD:
+            i += np.uint64(1)
+        if np.int64(i) == at:
+            return at
+        last[zone, 0], last[zone, 1] = what, pfn[i - np.uint64(1)]
+        at = np.int64(i)
+    return at
 
 
 @compiled(
@@ -53,20 +94,20 @@ def _first_told(
     migratetypes: Int,
 ) -> None:
     """Fill in the types that are not told yet, from events in time order."""
-    for i in range(len(op)):
+    model = (meaning, bounds, last, types, pageblock_order)
+    i = _next_untold(op, pfn, order, migratetype, *model, 0)
+    while i < len(op):
         first = np.int64(pfn[i])
         what, _ = detail_of(op[i], first, np.int64(order[i]), meaning, bounds, last)
-        if what in (NOTHING, UNKNOWN, BAD):
-            continue
         told = np.int64(migratetype[i])
         if what in (FALLBACK, CLAIM):
             told = np.int64((aux[i] >> np.uint64(16)) & np.uint64(255))  # what it was until then
-        if told < 0 or told >= migratetypes:
-            continue
-        end = first + (np.int64(1) << np.int64(order[i])) - 1
-        for pageblock in range(first >> pageblock_order, (end >> pageblock_order) + 1):
-            if types[pageblock] == NOT_TOLD:
-                types[pageblock] = told
+        if what not in (NOTHING, UNKNOWN, BAD) and 0 <= told < migratetypes:
+            end = first + (np.int64(1) << np.int64(order[i])) - 1
+            for pageblock in range(first >> pageblock_order, (end >> pageblock_order) + 1):
+                if types[pageblock] == NOT_TOLD:
+                    types[pageblock] = told
+        i = _next_untold(op, pfn, order, migratetype, *model, i + 1)
 
 
 class FirstTypes:

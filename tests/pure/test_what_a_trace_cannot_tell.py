@@ -149,8 +149,8 @@ def test_blocks_start_in_the_order_of_the_lists_that_were_read_and_the_others_af
     path = listed(tmp_path / "a.trace", rows)
     trace, geometry = open_trace(path), Geometry.of(GUEST, ZONES)
     start = start_of(trace, geometry, stretches(trace, event_columns(trace), geometry, meaning_of(trace)))
-    blocks = [b for b in start.blocks(geometry, "cold") if b.order == 10]
-    assert [(block.unit << 9, block.migratetype) for block in blocks] == [(7168, 1), (6144, 1), (5120, -1)]
+    blocks = [b for b in start.blocks(geometry, "cold") if b["order"] == 10]
+    assert [(b["unit"] << 9, b["migratetype"]) for b in blocks] == [(7168, 1), (6144, 1), (5120, -1)]
     assert (
         json.loads(told(capsys, "replay", path, "--policy", "never", "--json"))["trace"]["lists"]
         == "recorded"
