@@ -21,6 +21,7 @@ from replay.state import (
     PART_KEPT,
     PART_WAITING,
     STATE,
+    TOLD,
     State,
 )
 
@@ -77,7 +78,7 @@ def part_of(s: State, unit: Int) -> Int:
     u = s.units[unit]
     if u.flags & IN_HANDS:
         return PART_HELD
-    if u.told == u.epoch:
+    if u.flags & TOLD:
         return PART_KEPT
     return PART_GATED if s.zones[s.area.blocks[unit].zone].refused else PART_WAITING
 

@@ -1,6 +1,6 @@
 """Policies in plain Python: the adapter gives the compiled ones' numbers, and failures reach the user."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,11 @@ PLAIN = {"upstream": PLAIN_UPSTREAM, "oracle": PLAIN_ORACLE}
 def everything(group: Group) -> dict[str, Any]:
     """All arrays that a replay leaves behind, and its report log."""
     schedule = group.schedules[0]
-    found = schedule.state._asdict() | {f"area.{k}": v for k, v in schedule.state.area._asdict().items()}
+    state = schedule.state
+    found = {each.name: getattr(state, each.name) for each in fields(state)}
+    found |= {f"area.{each.name}": getattr(state.area, each.name) for each in fields(state.area)}
     del found["area"], found["log"]
-    found["log"] = np.concatenate([schedule.state.log[:0], *schedule.log])
+    found["log"] = np.concatenate([state.log[:0], *schedule.log])
     return found | {"waiting": np.array(schedule.waiting_frames)}
 
 
