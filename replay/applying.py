@@ -82,7 +82,7 @@ def _retype(s: State, pageblock: Int, migratetype: Int, how: Int) -> None:
 def _look_ahead(s: State, events: Records, index: Int) -> None:
     """Ask for what the event `AHEAD` of this one will change."""
     if index + AHEAD < len(events):
-        pfn = events[index + AHEAD].pfn
+        pfn = events[np.uint64(index + AHEAD)].pfn
         ask_for(s.units, pfn >> s.shape[ORDER])
         ask_for(s.granules, pfn >> s.shape[GRANULE_ORDER])
         ask_for(s.area.blocks, pfn >> s.shape[ORDER])

@@ -58,6 +58,11 @@ class Bundle:
         """Of the words that `BundleType` describes."""
         return int(self._words.ctypes.data)  # type: ignore[attr-defined]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        return sum(getattr(getattr(self, name), "nbytes", 0) for name in bundle_type(type(self)).members)
+
 
 def _words_of(value: Any, member: Any) -> list[int]:  # noqa: ANN401 - a field, and its type
     if isinstance(member, nb.types.FunctionType):

@@ -33,8 +33,9 @@ def advance(s: State, row: Int, now_ns: Int) -> None:
     The peak is of what an instant ends with, not of what passes within one.
     """
     level = s.levels[row]
-    if now_ns > level.now_ns:
-        level.peak = max(level.peak, level.frames)
+    if now_ns == level.now_ns:
+        return
+    level.peak = max(level.peak, level.frames)
     while level.bin < len(s.bins_ns) and s.bins_ns[level.bin] < now_ns:
         s.timeline[row, level.bin] = level.frames
         level.bin += 1

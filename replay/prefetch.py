@@ -14,10 +14,7 @@ _PREFETCH = ir.FunctionType(ir.VoidType(), [voidptr_t, int32_t, int32_t, int32_t
 _TO_WRITE, _TO_KEEP, _DATA = 1, 3, 1  # llvm.prefetch: read or write, locality, instructions or data
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def ask_for(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ANN401 - Numba's types
-    """Ask for an element of a one-dimensional array that will be written to. It need not exist."""
-
+def _ask_for(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ANN401 - Numba's types
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401 - LLVM's
         data = context.make_array(signature.args[0])(context, builder, values[0]).data
         element = builder.bitcast(builder.gep(data, [values[1]]), voidptr_t)
@@ -26,3 +23,7 @@ def ask_for(_typing: Any, array: Any, index: Any) -> Any:  # noqa: ANN401 - Numb
         return context.get_dummy_value()
 
     return nb.types.void(array, index), emit
+
+
+# ask_for(array, index): ask for an element of a one-dimensional array, to be written to. It need not exist.
+ask_for: Any = intrinsic(_ask_for)

@@ -210,6 +210,7 @@ class Schedule:
         state: see `State`; read it when the run is finished.
         log: parts of the report log (`state.LOG` rows), in order.
         waiting_frames: frames of units still waiting at the end.
+        in_python: its policy is plain Python: it stays in one thread.
     """
 
     def __init__(self, state: State, program: "Program", name: str = "") -> None:
@@ -217,6 +218,7 @@ class Schedule:
         self.state, self.program, self.name = state, program, name
         self.log: list[NDArray[np.void]] = []
         self.waiting_frames = 0
+        self.in_python = program.in_python
         self._code = Code(program.memory, program.arrive, program.wake, program.tell)
         self._begin_ns, self._events = 0, 0
         program.bind(state)

@@ -74,7 +74,16 @@ def plain_program(verbs: Verbs, **more: Any) -> Program:  # noqa: ANN401 - Progr
     calls = _Calls(verbs, memory)
     memory[_KEY] = next(_keys)
     _running[int(memory[_KEY])] = calls
-    return Program(_arrive, _wake, _tell, memory, **more, bind=calls.bind, raise_failure=calls.raise_failure)
+    return Program(
+        _arrive,
+        _wake,
+        _tell,
+        memory,
+        **more,
+        in_python=True,
+        bind=calls.bind,
+        raise_failure=calls.raise_failure,
+    )
 
 
 def blocks(s: State, zone: int, order: int, migratetype: int) -> Iterator[int]:

@@ -119,6 +119,7 @@ class Program:
         to_tail: what it isolated goes back to the tail of the lists, else as any free.
         imposes: what it takes besides the work that is measured, in numbers, by name.
         bind: hears of the world that the verbs will be called with, before the first one is.
+        in_python: its verbs run in the interpreter, so it stays in the thread of whoever replays.
         raise_failure: raises what a verb raised. Compiled ones raise nothing.
     """
 
@@ -133,6 +134,7 @@ class Program:
     to_tail: bool = True
     imposes: Mapping[str, int] = field(default_factory=dict)
     bind: Callable[[State], None] = _unbound
+    in_python: bool = False
     raise_failure: Callable[[], None] = _nothing
 
 
