@@ -29,6 +29,7 @@ from replay.prefetch import ask_for
 from replay.state import CLOCK_UNKNOWN, FREE, GRANULE_ORDER, IN_HANDS, ORDER, STATE, TOLD, State
 
 AHEAD = 16  # events: so many take as long as memory does to answer
+FEW = 1 << 15  # units: of so many all that is told of them fits a cache
 
 
 @compiled(nb.void(STATE, CODE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64, nb.int64), inline=True)
@@ -80,23 +81,39 @@ def _retype(s: State, pageblock: Int, migratetype: Int, how: Int) -> None:
 
 @compiled(nb.void(STATE, REDUCED, nb.int64), inline=True)
 def _look_ahead(s: State, events: Records, index: Int) -> None:
-    """Ask for what the event `AHEAD` of this one will change."""
-    if index + AHEAD < len(events):
+    """Ask for what the event `AHEAD` of this one will change, where that may take long."""
+    if len(s.units) > FEW and index + AHEAD < len(events):
         pfn = events[np.uint64(index + AHEAD)].pfn
         ask_for(s.units, pfn >> s.shape[ORDER])
         ask_for(s.granules, pfn >> s.shape[GRANULE_ORDER])
         ask_for(s.area.blocks, pfn >> s.shape[ORDER])
 
 
+@compiled(nb.int64(STATE, REDUCED, nb.int64, nb.int64))
+def touches(s: State, events: Records, index: Int, until_ns: Int) -> Int:
+    """Live through touches, from `index` on, up to `until_ns`; returns the first event that is none.
+
+    Nearly all events are touches, above order 0, and only the host hears of them: nothing can become
+    due meanwhile, and nothing is reported.
+    """
+    at, end = np.uint64(index), np.uint64(len(events))
+    while at < end:
+        event = events[at]
+        if event.kind != TOUCH or event.ts_ns > until_ns:
+            break
+        _look_ahead(s, events, np.int64(at))
+        host.touch(s, event.pfn, np.int64(event.size), event.before, event.ts_ns)
+        at += np.uint64(1)
+    return np.int64(at)
+
+
 @compiled(nb.void(STATE, CODE, REDUCED, nb.int64), inline=True)
 def apply(s: State, code: Code, events: Records, index: Int) -> None:
-    """Live through one of the reduced events."""
+    """Live through one of the reduced events that is no touch."""
     _look_ahead(s, events, index)
     event = events[index]
     kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
-    if kind == TOUCH:
-        host.touch(s, pfn, size, event.before, event.ts_ns)
-    elif kind in (FREED, FOUND):
+    if kind in (FREED, FOUND):
         clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
         unit, cpu = pfn >> s.shape[ORDER], np.int64(event.cpu)
         _freed(s, code, unit, size, clock, event.fpi, cpu, event.ts_ns)

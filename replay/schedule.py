@@ -10,10 +10,10 @@ import numba as nb
 import numpy as np
 
 from replay import bounds, host, meters
-from replay.applying import apply
+from replay.applying import apply, touches
 from replay.buddy.area import PAGEBLOCK_ORDER
 from replay.buddy.lists import flag_reported, link, pageblock_of, pageblock_type, slots_of
-from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE
+from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, TOUCH
 from replay.device import listed, next_switch_ns, slot_at, submit
 from replay.effort import ACTED_NS, is_worn_out, most_steps, worn_out
 from replay.exact import settle
@@ -139,6 +139,9 @@ def _advance(s: State, code: Code, events: Records, counts: Records, cursors: Wo
         switch_ns = next_switch_ns(s)
         due_ns = min(switch_ns, device.done_ns if device.busy else code.memory[DEADLINE])
         while cursors[EVENT] < len(events) and events[cursors[EVENT]].ts_ns <= due_ns:
+            if events[cursors[EVENT]].kind == TOUCH:
+                cursors[EVENT] = touches(s, events, cursors[EVENT], due_ns)
+                continue
             if not bounds.has_room(s):
                 return LOG_FULL
             apply(s, code, events, cursors[EVENT])
