@@ -9,6 +9,7 @@ the host backs of it takes it out of its part before, and puts it into one after
 import numba as nb
 import numpy as np
 
+from replay.buddy.lists import slots_of
 from replay.exact import settle
 from replay.jit import Int, compiled
 from replay.state import (
@@ -67,8 +68,9 @@ def close(s: State, end_ns: Int) -> None:
 def backed_in_unit(s: State, unit: Int) -> Int:
     """Frames of a unit that the host still backs."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
-    backed = np.int64(1) << s.shape[ORDER]
-    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+    first = s.granules[unit * per_unit]  # mostly the only one, for which a loop is too much
+    backed = (np.int64(1) << s.shape[ORDER]) - np.int64(first.away) - np.int64(first.fresh)
+    for granule in range(unit * per_unit + 1, (unit + 1) * per_unit):
         backed -= np.int64(s.granules[granule].away) + np.int64(s.granules[granule].fresh)
     return backed
 
@@ -107,6 +109,32 @@ def put_in(s: State, unit: Int, now_ns: Int) -> None:
     """It has changed."""
     if s.units[unit].flags & FREE:
         _shift(s, unit, 1, now_ns)
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
+def into_hands(s: State, unit: Int, order: Int, held: bool, now_ns: Int) -> None:
+    """The units of a block come into the policy's hands, or leave them.
+
+    As if each was taken out and put in, but its parts change once.
+    """
+    hands = np.uint8(IN_HANDS) if held else np.uint8(0)
+    kept, untold = np.int64(0), np.int64(0)
+    for each in range(unit, unit + slots_of(s.area, order)):
+        u = s.units[each]
+        if u.flags & FREE and u.flags & IN_HANDS != hands:
+            frames = backed_in_unit(s, each)
+            if u.flags & TOLD:
+                kept += frames
+            else:
+                untold += frames
+        u.flags = (u.flags & ~np.uint8(IN_HANDS)) | hands
+    if not held:
+        kept, untold = -kept, -untold
+    zone = s.zones[s.area.blocks[unit].zone]
+    zone.untold -= untold
+    change(s, PART_HELD, kept + untold, now_ns)
+    change(s, PART_KEPT, -kept, now_ns)
+    change(s, PART_GATED if zone.refused else PART_WAITING, -untold, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.boolean, nb.int64))
