@@ -24,6 +24,7 @@ from replay.state import (
     PART_WAITING,
     RECLAIMED,
     STATE,
+    TOLD,
     State,
 )
 
@@ -77,7 +78,7 @@ def _report(s: State, unit: Int, booked_ns: Int, now_ns: Int) -> None:
         meters.sample(s, unit, new, booked_ns)
         into = RECLAIMED
     take_out(s, unit, now_ns)
-    s.units[unit].told = s.units[unit].epoch
+    s.units[unit].flags |= np.uint8(TOLD)
     put_in(s, unit, now_ns)
     _backdate(s, into, came, booked_ns, now_ns)
     meters.log_block(s, unit, s.shape[ORDER], new, booked_ns, booked_ns)

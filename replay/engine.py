@@ -3,9 +3,9 @@
 One pass over the trace for any number of settings: those of one reporting order share step 1.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from replay.buddy.ops import meaning_of
 from replay.buddy.rules import rules_of
 from replay.buddy.steps import Columns
 from replay.capabilities import CPU
+from replay.crew import THREADS, Crew, usable_cpus
 from replay.device import Device
 from replay.fragmentation import Fragmentation
 from replay.geometry import Geometry
@@ -58,7 +59,8 @@ class Options:
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
-        threads: how many work at a time; results do not depend on it.
+        threads: that decode events and that policies share, by default one for each CPU this process may
+            use. They change nothing.
     """
 
     start: str = "steady"
@@ -67,7 +69,7 @@ class Options:
     device: Device = field(default_factory=Device)
     logging: bool = False
     fragmentation: bool = False
-    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    threads: int = field(default_factory=usable_cpus)
 
     def check(self) -> None:
         """Refuse words that do not exist, and devices that cannot.
@@ -79,6 +81,7 @@ class Options:
             how = f"it is a {type(self.device).__name__}"
             raise Fault(f"device={self.device!r} is not possible", how, "give a replay.Device")
         self.device.check()
+        THREADS.number(self.threads)
         for flag in (INHIBIT, LOGGING, FRAGMENTATION):
             flag.flag(getattr(self, flag.name))
         for name, word, words in (
@@ -119,6 +122,7 @@ class Group:
         self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
         blocks = start.blocks(geometry, options.start)
         self.schedules = [self._schedule(setting, blocks) for setting in settings]
+        self._crew = Crew(self.schedules, options.threads)
         self.start = start.without_frames()
 
     def _schedule(self, setting: Setting, blocks: "NDArray[np.void]") -> Schedule:
@@ -160,14 +164,14 @@ class Group:
     def _live(self, parts: "Iterable[Reduced]") -> None:
         for part in parts:
             now_ns = int(self.occupancy.totals["now_ns"][0])
-            for schedule in self.schedules:
-                schedule.advance(part.events, part.counts, now_ns)
+            self._crew.each(
+                partial(Schedule.advance, events=part.events, counts=part.counts, until_ns=now_ns)
+            )
 
     def finish(self) -> None:
         """Close the books at the end of the trace."""
         self.occupancy.finish(self.end_ns)
-        for schedule in self.schedules:
-            schedule.finish(self.end_ns)
+        self._crew.each(partial(Schedule.finish, end_ns=self.end_ns))
 
 
 def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":

@@ -48,8 +48,9 @@ def byte_seconds(integrals: "NDArray[np.int64]", row: int, page_size: int) -> fl
 @compiled(nb.int64(nb.int64), inline=True)
 def bucket_of(latency_ns: Int) -> Int:
     """The histogram bucket of a latency."""
-    shift = 0
-    while latency_ns >> shift >= 2 << BUCKET_BITS:
+    shift, rest = np.int64(0), np.uint64(latency_ns) >> np.uint64(BUCKET_BITS + 1)
+    while rest:  # LLVM knows an instruction for this loop
+        rest >>= np.uint64(1)
         shift += 1
     return (shift << BUCKET_BITS) + (latency_ns >> shift)
 

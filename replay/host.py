@@ -104,7 +104,7 @@ def _fault(s: State, granule: Int, frames: Int, fresh: bool, now_ns: Int) -> Non
     put_in(s, unit, now_ns)
 
 
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.uint32, nb.int64))
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.uint32, nb.int64), inline=True)
 def touch(s: State, pfn: Int, frames: Int, before: Int, now_ns: Int) -> None:
     """Frames of one unit leave the buddy for the first time since `before`, an epoch of it."""
     size = np.int64(1) << s.shape[GRANULE_ORDER]

@@ -23,8 +23,8 @@ from replay.device import listed, slot_at
 from replay.exact import settle
 from replay.geometry import MOVABLE
 from replay.jit import Int, compiled
-from replay.parts import put_in, take_out, visit
-from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, IN_HANDS, ISOLATED, STATE, State
+from replay.parts import into_hands, visit
+from replay.state import DISSOLVED, EMPTY, HELD_FRAMES, ISOLATED, STATE, State
 
 MS = 1_000_000
 
@@ -44,18 +44,6 @@ def read_counts(s: State, now_ns: Int) -> None:
     for zone in range(len(s.zones)):
         if s.zones[zone].latest_ms < now_ns // MS:
             s.zones[zone].free = s.zones[zone].latest_free
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
-def _into_hands(s: State, unit: Int, order: Int, held: bool, now_ns: Int) -> None:
-    """The units of a block come into the policy's hands, or leave them."""
-    for each in range(unit, unit + slots_of(s.area, order)):
-        take_out(s, each, now_ns)
-        if held:
-            s.units[each].flags |= np.uint8(IN_HANDS)
-        else:
-            s.units[each].flags &= ~np.uint8(IN_HANDS)
-        put_in(s, each, now_ns)
 
 
 @compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.int64))
@@ -88,7 +76,7 @@ def isolate(s: State, unit: Int, migratetype: Int, now_ns: Int) -> bool:
         turn(s.area, unit, order, MOVABLE, 1)
     elif migratetype != KEPT:
         turn(s.area, unit, order, migratetype, 0)
-    _into_hands(s, unit, order, True, now_ns)
+    into_hands(s, unit, order, True, now_ns)
     return True
 
 
@@ -102,7 +90,7 @@ def _release(s: State, slot_index: Int, now_ns: Int) -> None:
     s.area.blocks[slot.unit].order = -1
     s.area.blocks[slot.unit].flags &= ~np.uint8(HELD)
     if not s.device[0].busy:  # a busy device has its units until it is done
-        _into_hands(s, np.int64(slot.unit), np.int64(slot.order), False, now_ns)
+        into_hands(s, np.int64(slot.unit), np.int64(slot.order), False, now_ns)
 
 
 @compiled(nb.boolean(STATE, nb.int64, nb.int64, nb.boolean))
@@ -149,7 +137,7 @@ def hold(s: State, now_ns: Int) -> None:
     for index in range(device.first, device.capacity):
         slot = s.slots[index]
         if slot.state == ISOLATED:
-            _into_hands(s, np.int64(slot.unit), np.int64(slot.order), True, now_ns)
+            into_hands(s, np.int64(slot.unit), np.int64(slot.order), True, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64))

@@ -22,6 +22,7 @@ from replay.state import (
     LOGGING,
     ORDER,
     STATE,
+    TOLD,
     State,
 )
 
@@ -44,7 +45,7 @@ def sample(s: State, unit: Int, new_frames: Int, done_ns: Int) -> None:
 @compiled(nb.boolean(STATE, nb.int64), inline=True)
 def is_waiting(s: State, unit: Int) -> bool:
     """Wholly free and not told in this period."""
-    return s.units[unit].flags & FREE and s.units[unit].told != s.units[unit].epoch
+    return s.units[unit].flags & (FREE | TOLD) == FREE
 
 
 @compiled(nb.void(STATE, nb.int64, nb.int64))
@@ -125,9 +126,10 @@ def report_block(s: State, unit: Int, order: Int, submit_ns: Int, done_ns: Int) 
             if gained:
                 sample(s, each, gained, done_ns)
             new += gained
-        elif s.units[each].epoch == epoch:
-            censor(s, each, done_ns)
-        s.units[each].told = epoch  # still in hands, or in a later period: its part is the same
+        if s.units[each].epoch == epoch:
+            if not does:
+                censor(s, each, done_ns)
+            s.units[each].flags |= np.uint8(TOLD)  # still in hands: its part is the same
     if does:
         m.redundant += size - new
     else:

@@ -9,6 +9,7 @@ the host backs of it takes it out of its part before, and puts it into one after
 import numba as nb
 import numpy as np
 
+from replay.buddy.lists import slots_of
 from replay.exact import settle
 from replay.jit import Int, compiled
 from replay.state import (
@@ -21,6 +22,7 @@ from replay.state import (
     PART_KEPT,
     PART_WAITING,
     STATE,
+    TOLD,
     State,
 )
 
@@ -32,8 +34,9 @@ def advance(s: State, row: Int, now_ns: Int) -> None:
     The peak is of what an instant ends with, not of what passes within one.
     """
     level = s.levels[row]
-    if now_ns > level.now_ns:
-        level.peak = max(level.peak, level.frames)
+    if now_ns == level.now_ns:
+        return
+    level.peak = max(level.peak, level.frames)
     while level.bin < len(s.bins_ns) and s.bins_ns[level.bin] < now_ns:
         s.timeline[row, level.bin] = level.frames
         level.bin += 1
@@ -65,8 +68,9 @@ def close(s: State, end_ns: Int) -> None:
 def backed_in_unit(s: State, unit: Int) -> Int:
     """Frames of a unit that the host still backs."""
     per_unit = np.int64(1) << (s.shape[ORDER] - s.shape[GRANULE_ORDER])
-    backed = np.int64(1) << s.shape[ORDER]
-    for granule in range(unit * per_unit, (unit + 1) * per_unit):
+    first = s.granules[unit * per_unit]  # mostly the only one, for which a loop is too much
+    backed = (np.int64(1) << s.shape[ORDER]) - np.int64(first.away) - np.int64(first.fresh)
+    for granule in range(unit * per_unit + 1, (unit + 1) * per_unit):
         backed -= np.int64(s.granules[granule].away) + np.int64(s.granules[granule].fresh)
     return backed
 
@@ -77,7 +81,7 @@ def part_of(s: State, unit: Int) -> Int:
     u = s.units[unit]
     if u.flags & IN_HANDS:
         return PART_HELD
-    if u.told == u.epoch:
+    if u.flags & TOLD:
         return PART_KEPT
     return PART_GATED if s.zones[s.area.blocks[unit].zone].refused else PART_WAITING
 
@@ -105,6 +109,32 @@ def put_in(s: State, unit: Int, now_ns: Int) -> None:
     """It has changed."""
     if s.units[unit].flags & FREE:
         _shift(s, unit, 1, now_ns)
+
+
+@compiled(nb.void(STATE, nb.int64, nb.int64, nb.boolean, nb.int64))
+def into_hands(s: State, unit: Int, order: Int, held: bool, now_ns: Int) -> None:
+    """The units of a block come into the policy's hands, or leave them.
+
+    As if each was taken out and put in, but its parts change once.
+    """
+    hands = np.uint8(IN_HANDS) if held else np.uint8(0)
+    kept, untold = np.int64(0), np.int64(0)
+    for each in range(unit, unit + slots_of(s.area, order)):
+        u = s.units[each]
+        if u.flags & FREE and u.flags & IN_HANDS != hands:
+            frames = backed_in_unit(s, each)
+            if u.flags & TOLD:
+                kept += frames
+            else:
+                untold += frames
+        u.flags = (u.flags & ~np.uint8(IN_HANDS)) | hands
+    if not held:
+        kept, untold = -kept, -untold
+    zone = s.zones[s.area.blocks[unit].zone]
+    zone.untold -= untold
+    change(s, PART_HELD, kept + untold, now_ns)
+    change(s, PART_KEPT, -kept, now_ns)
+    change(s, PART_GATED if zone.refused else PART_WAITING, -untold, now_ns)
 
 
 @compiled(nb.void(STATE, nb.int64, nb.boolean, nb.int64))

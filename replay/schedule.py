@@ -10,67 +10,27 @@ import numba as nb
 import numpy as np
 
 from replay import bounds, host, meters
-from replay.buddy.area import BY_PAGEBLOCK, PAGEBLOCK_ORDER, TO_TAIL
-from replay.buddy.claims import MOVE_BLOCKS, SET_TYPE, TURN_MOVABLE
-from replay.buddy.lists import (
-    entering_order,
-    flag_reported,
-    insert,
-    link,
-    move_blocks,
-    pageblock_of,
-    pageblock_type,
-    put_back,
-    set_type,
-    slots_of,
-)
-from replay.buddy.reduced import (
-    APPEAR,
-    BROKEN,
-    COUNT_DTYPE,
-    COUNTS,
-    FOUND,
-    FREED,
-    NEW,
-    REDUCED,
-    REDUCED_DTYPE,
-    RESHUFFLED,
-    RETURNED,
-    RETYPE,
-    TOUCH,
-)
+from replay.applying import apply, touches
+from replay.buddy.area import PAGEBLOCK_ORDER
+from replay.buddy.lists import flag_reported, link, pageblock_of, pageblock_type, slots_of
+from replay.buddy.reduced import COUNT_DTYPE, COUNTS, REDUCED, REDUCED_DTYPE, TOUCH
 from replay.device import listed, next_switch_ns, slot_at, submit
 from replay.effort import ACTED_NS, is_worn_out, most_steps, worn_out
 from replay.exact import settle
-from replay.geometry import MERGEABLE_TYPES
-from replay.isolation import leave
-from replay.jit import Int, Records, Verb, Words, compiled
-from replay.parts import close, put_in, take_out
-from replay.policies import protocol as policy
+from replay.jit import Int, Records, Words, compiled
+from replay.parts import close, put_in
 from replay.policies.protocol import (
-    ARRIVE_TYPE,
+    CODE,
     DEADLINE,
     INSTANT,
-    MEMORY,
     REGISTERED,
     REPORT,
     SETTLED,
-    SLEEP,
-    TELL_TYPE,
     UNREGISTERED,
-    WAKE_TYPE,
+    Code,
 )
 from replay.start_block import START_BLOCKS
-from replay.state import (
-    CLOCK_UNKNOWN,
-    FREE,
-    HELD_FRAMES,
-    IN_HANDS,
-    ISOLATED,
-    ORDER,
-    STATE,
-    State,
-)
+from replay.state import CLOCK_UNKNOWN, FREE, HELD_FRAMES, ISOLATED, STATE, TOLD, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,76 +40,6 @@ if TYPE_CHECKING:
 MS = 1_000_000
 DONE, LOG_FULL, WORN_OUT = range(3)  # how an advance ends
 EVENT, COUNT = 0, 1  # cursors into the two streams of a stretch; behind them, see `effort`
-
-
-@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, nb.int64, nb.int64, nb.uint8, nb.uint8, nb.int64, nb.int64))
-def _freed(
-    s: State, memory: Words, arrive: Verb, unit: Int, order: Int, clock: Int, fpi: Int, cpu: Int, now_ns: Int
-) -> None:
-    """Units became wholly free: their clocks start, the block is listed, the policy hears of it.
-
-    Of each piece of it, where a block enters in pieces (`entering_order`).
-    `clock`: 0, or CLOCK_UNKNOWN where a snapshot found them so. `fpi`: see `reduced`.
-    """
-    for each in range(unit, unit + slots_of(s.area, order)):
-        s.units[each].epoch += np.uint32(1)
-        s.units[each].since_ns = now_ns
-        s.units[each].flags = (s.units[each].flags & ~np.uint8(CLOCK_UNKNOWN)) | np.uint8(FREE) | clock
-        put_in(s, each, now_ns)
-    returned, action, merged = fpi & RETURNED != 0, SLEEP, order
-    entering = order if returned else entering_order(s.area, order)
-    for piece in range(unit, unit + slots_of(s.area, order), slots_of(s.area, entering)):
-        if returned:
-            _, merged = put_back(s.area, piece, entering, s.area.shape[TO_TAIL] != 0)
-        else:
-            _, merged = insert(s.area, piece, entering, fpi & NEW != 0)
-        if s.device[0].registered:
-            action = arrive(s, memory, now_ns, piece, entering, merged, returned, cpu)
-    if action == INSTANT:
-        bounds.report_entry(s, unit, order, merged, now_ns)
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64, nb.int64))
-def _broken(s: State, unit: Int, order: Int, migratetype: Int, now_ns: Int) -> None:
-    """Units stopped being wholly free."""
-    for each in range(unit, unit + slots_of(s.area, order)):
-        meters.miss(s, each, now_ns)
-        take_out(s, each, now_ns)
-        s.units[each].flags &= ~np.uint8(FREE | IN_HANDS)
-    leave(s, unit, order, migratetype, now_ns)
-
-
-@compiled(nb.void(STATE, nb.int64, nb.int64, nb.int64))
-def _retype(s: State, pageblock: Int, migratetype: Int, how: Int) -> None:
-    """A pageblock gets another type, or its free blocks go to other lists. `how`: see `claims`."""
-    if how & TURN_MOVABLE:
-        if s.area.types[pageblock] < MERGEABLE_TYPES:
-            set_type(s.area, pageblock, migratetype, s.area.shape[BY_PAGEBLOCK] != 0)
-    elif how & SET_TYPE:
-        set_type(s.area, pageblock, migratetype, how & MOVE_BLOCKS != 0)
-    else:
-        move_blocks(s.area, pageblock, migratetype)
-
-
-@compiled(nb.void(STATE, MEMORY, ARRIVE_TYPE, TELL_TYPE, REDUCED, nb.int64))
-def _apply(s: State, memory: Words, arrive: Verb, tell: Verb, events: Records, index: Int) -> None:
-    """One reduced event."""
-    event = events[index]
-    kind, pfn, size = event.kind, event.pfn, np.int64(event.size)
-    if kind == TOUCH:
-        host.touch(s, pfn, size, event.before, event.ts_ns)
-    elif kind in (FREED, FOUND):
-        clock = np.uint8(CLOCK_UNKNOWN) if kind == FOUND else np.uint8(0)
-        unit, cpu = pfn >> s.shape[ORDER], np.int64(event.cpu)
-        _freed(s, memory, arrive, unit, size, clock, event.fpi, cpu, event.ts_ns)
-    elif kind == BROKEN:
-        _broken(s, pfn >> s.shape[ORDER], size, np.int64(event.migratetype), event.ts_ns)
-    elif kind == RETYPE:
-        _retype(s, pfn >> s.area.shape[PAGEBLOCK_ORDER], np.int64(event.migratetype), event.before)
-    elif kind == APPEAR:
-        host.appear(s, pfn, size, event.ts_ns)
-    elif kind == RESHUFFLED:
-        tell(s, memory, event.ts_ns, policy.RESHUFFLED, np.int64(event.zone))
 
 
 @compiled(nb.void(STATE))
@@ -196,8 +86,8 @@ def _sweep(s: State) -> bool:
     return True
 
 
-@compiled(nb.void(STATE, MEMORY, TELL_TYPE, nb.int64))
-def _switch(s: State, memory: Words, tell: Verb, now_ns: Int) -> None:
+@compiled(nb.void(STATE, CODE, nb.int64))
+def _switch(s: State, code: Code, now_ns: Int) -> None:
     """The device unregisters, or registers again.
 
     page_reporting_unregister() waits for a pass under way, and page_reporting_register() for it: while
@@ -207,21 +97,21 @@ def _switch(s: State, memory: Words, tell: Verb, now_ns: Int) -> None:
     device.switch += 1
     if device.registered:
         device.registered = 0
-        tell(s, memory, now_ns, UNREGISTERED, 0)
+        code.tell(s, code.memory, now_ns, UNREGISTERED, 0)
     elif device.busy:
         device.awaited = not device.awaited
     else:
         device.registered = 1
-        tell(s, memory, now_ns, REGISTERED, 0)
+        code.tell(s, code.memory, now_ns, REGISTERED, 0)
 
 
-@compiled(nb.void(STATE, MEMORY, WAKE_TYPE, TELL_TYPE, nb.int64))
-def _act(s: State, memory: Words, wake: Verb, tell: Verb, now_ns: Int) -> None:
+@compiled(nb.void(STATE, CODE, nb.int64))
+def _act(s: State, code: Code, now_ns: Int) -> None:
     """The policy's turn: at its deadline, or since the device is done."""
     if s.device[0].busy:
         _complete(s)
     s.meters[0].acts += 1
-    action = wake(s, memory, now_ns)
+    action = code.wake(s, code.memory, now_ns)
     if action == REPORT:
         submit(s, now_ns)
     elif action == INSTANT:
@@ -229,23 +119,11 @@ def _act(s: State, memory: Words, wake: Verb, tell: Verb, now_ns: Int) -> None:
         s.meters[0].sweep_ns = now_ns
     if s.device[0].awaited and not s.device[0].busy:
         s.device[0].awaited, s.device[0].registered = 0, 1
-        tell(s, memory, now_ns, REGISTERED, 0)
+        code.tell(s, code.memory, now_ns, REGISTERED, 0)
 
 
-@compiled(
-    nb.int64(STATE, MEMORY, ARRIVE_TYPE, WAKE_TYPE, TELL_TYPE, REDUCED, COUNTS, nb.int64[::1], nb.int64)
-)
-def _advance(
-    s: State,
-    memory: Words,
-    arrive: Verb,
-    wake: Verb,
-    tell: Verb,
-    events: Records,
-    counts: Records,
-    cursors: Words,
-    until_ns: Int,
-) -> Int:
+@compiled(nb.int64(STATE, CODE, REDUCED, COUNTS, nb.int64[::1], nb.int64))
+def _advance(s: State, code: Code, events: Records, counts: Records, cursors: Words, until_ns: Int) -> Int:
     """Apply all events, and let the policy act before `until_ns`; LOG_FULL asks to be called again.
 
     WORN_OUT: the policy has used up its steps.
@@ -257,23 +135,26 @@ def _advance(
         if not _sweep(s):
             return LOG_FULL
         switch_ns = next_switch_ns(s)
-        due_ns = min(switch_ns, device.done_ns if device.busy else memory[DEADLINE])
+        due_ns = min(switch_ns, device.done_ns if device.busy else code.memory[DEADLINE])
         while cursors[EVENT] < len(events) and events[cursors[EVENT]].ts_ns <= due_ns:
+            if events[cursors[EVENT]].kind == TOUCH:
+                cursors[EVENT] = touches(s, events, cursors[EVENT], due_ns)
+                continue
             if not bounds.has_room(s):
                 return LOG_FULL
-            _apply(s, memory, arrive, tell, events, cursors[EVENT])
+            apply(s, code, events, cursors[EVENT])
             cursors[EVENT] += 1
             if not device.busy:
-                due_ns = min(switch_ns, memory[DEADLINE])
+                due_ns = min(switch_ns, code.memory[DEADLINE])
         _see_counts(s, counts, cursors, due_ns)
         if due_ns >= until_ns:
             return DONE
         if not bounds.has_room(s):
             return LOG_FULL
         if due_ns == switch_ns:
-            _switch(s, memory, tell, due_ns)
+            _switch(s, code, due_ns)
         else:
-            _act(s, memory, wake, tell, due_ns)
+            _act(s, code, due_ns)
             if is_worn_out(s, cursors, due_ns):
                 return WORN_OUT
 
@@ -296,8 +177,7 @@ def _start_block(
     for each in range(unit, unit + slots_of(s.area, order)):
         s.units[each].epoch = 1
         s.units[each].since_ns = now_ns
-        s.units[each].told = 1 if reported else 0
-        s.units[each].flags = FREE if clock_known else FREE | CLOCK_UNKNOWN
+        s.units[each].flags = FREE | (0 if clock_known else CLOCK_UNKNOWN) | (TOLD if reported else 0)
         put_in(s, each, now_ns)
     link(s.area, unit, order, migratetype, True)
     if not reported:
@@ -339,6 +219,7 @@ class Schedule:
         state: see `State`; read it when the run is finished.
         log: parts of the report log (`state.LOG` rows), in order.
         waiting_frames: frames of units still waiting at the end.
+        in_python: its policy is plain Python: it stays in one thread.
     """
 
     def __init__(self, state: State, program: "Program", name: str = "") -> None:
@@ -346,7 +227,10 @@ class Schedule:
         self.state, self.program, self.name = state, program, name
         self.log: list[NDArray[np.void]] = []
         self.waiting_frames = 0
+        self.in_python = program.in_python
+        self._code = Code(program.memory, program.arrive, program.wake, program.tell)
         self._begin_ns, self._events = 0, 0
+        program.bind(state)
 
     def start(
         self,
@@ -379,12 +263,9 @@ class Schedule:
         """
         self._events += len(events)
         cursors = np.array([0, 0, most_steps(self._events, self._begin_ns), 0], np.int64)
-        program = self.program
-        verbs = (program.arrive, program.wake, program.tell)
-        run = (self.state, program.memory, *verbs, events, counts, cursors, until_ns)
-        while (ended := _advance(*run)) == LOG_FULL:
+        while (ended := _advance(self.state, self._code, events, counts, cursors, until_ns)) == LOG_FULL:
             self._drain_log()
-        program.raise_failure()
+        self.program.raise_failure()
         if ended == WORN_OUT:
             raise worn_out(self.name, self.state.meters, int(cursors[ACTED_NS]) - self._begin_ns)
 

@@ -15,6 +15,7 @@ from replay.buddy.area import new_area
 from replay.buddy.full import FullModel
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.rules import rules_of
+from replay.bundles import Bundle
 from replay.device import Device
 from replay.geometry import Geometry
 from replay.policies.building import build
@@ -135,7 +136,7 @@ def _nothing(geometry: Geometry) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def array_bytes(thing: object) -> int:
-    """Bytes of the arrays in something: a tuple, list or mapping of such, or an array."""
+    """Bytes of the arrays in something: a bundle, tuple, list or mapping of such, or an array."""
     return sum({id(array): array.nbytes for array in _arrays(thing)}.values())
 
 
@@ -145,6 +146,8 @@ def _arrays(thing: object) -> Iterator[np.ndarray[Any, Any]]:
     elif isinstance(thing, Mapping):
         for each in thing.values():
             yield from _arrays(each)
+    elif isinstance(thing, Bundle):
+        yield from _arrays(vars(thing))
     elif isinstance(thing, tuple | list):
         for each in thing:
             yield from _arrays(each)

@@ -4,12 +4,13 @@ All compiled functions of step 2 take this one tuple. Everything is sized by the
 device's capacity), never by the trace.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numba as nb
 import numpy as np
 
 from replay.buddy.area import AREA, Area
+from replay.bundles import NUMBERS, NUMBERS_2D, Bundle, bundle_type, records
 from replay.exact import BUCKETS
 from replay.geometry import Geometry
 
@@ -22,6 +23,7 @@ NEVER = np.iinfo(np.int64).max  # no deadline
 FREE = 1  # it is wholly free
 CLOCK_UNKNOWN = 2  # it was so before the trace began
 IN_HANDS = 4  # and in this period in the hands of the policy or the device
+TOLD = 8  # a report of it was completed in this period
 
 # Backings: what the host discards and brings back at once.
 BACKINGS = {"4k": 0, "2m": 1, "thp": 2}
@@ -31,7 +33,6 @@ UNIT = np.dtype(
     [
         ("since_ns", np.int64),  # when it last became wholly free
         ("epoch", np.uint32),  # number of its wholly-free period
-        ("told", np.uint32),  # epoch of the last completed report of it
         ("flags", np.uint8),
     ],
     align=True,
@@ -138,59 +139,35 @@ HELD_FRAMES, LATENCY, INTEGRALS = range(LEVELS, LEVELS + 3)
 BY_LATENCY, BY_MISS, BY_CENSORING = range(3)
 
 
-class State(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class State(Bundle):
     """See the dtypes above. `shape`: the constants named below."""
 
-    area: Any  # the free lists of orders >= R; its slots are the units
-    units: Any
-    granules: Any
-    pages: Any
-    zones: Any
-    slots: Any
-    device: Any
-    meters: Any
-    levels: Any
-    integrals: Any
-    histograms: Any
-    timeline: Any  # each level's frames at each boundary of `bins_ns`
-    bins_ns: Any
-    switches_ns: Any  # when the device unregisters, registers again, and so on
-    log: Any
-    shape: Any
+    area: Annotated[Any, AREA]  # the free lists of orders >= R; its slots are the units
+    units: Annotated[Any, records(UNIT)]
+    granules: Annotated[Any, records(GRANULE)]
+    pages: Annotated[Any, records(PAGE)]
+    zones: Annotated[Any, records(ZONE)]
+    slots: Annotated[Any, records(SLOT)]
+    device: Annotated[Any, records(DEVICE)]
+    meters: Annotated[Any, records(METERS)]
+    levels: Annotated[Any, records(LEVEL)]
+    integrals: Annotated[Any, NUMBERS_2D]
+    histograms: Annotated[Any, NUMBERS_2D]
+    timeline: Annotated[Any, NUMBERS_2D]  # each level's frames at each boundary of `bins_ns`
+    bins_ns: Annotated[Any, NUMBERS]
+    switches_ns: Annotated[Any, NUMBERS]  # when the device unregisters, registers again, and so on
+    log: Annotated[Any, records(LOG)]
+    shape: Annotated[Any, NUMBERS]
 
+
+STATE = bundle_type(State)
 
 # Indices of `State.shape`.
 (
     ORDER, MAX_ORDER, GRANULE_ORDER, HOST_ORDER, MIGRATETYPES, ISOLATE_TYPE, PAGE_SIZE, BACKING,
     LOGGING, INHIBITED,
 ) = range(10)  # fmt: skip
-
-
-def _records(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - a numba type
-    return nb.types.Array(nb.from_dtype(dtype), 1, "C")
-
-
-STATE = nb.types.NamedTuple(
-    [
-        AREA,
-        _records(UNIT),
-        _records(GRANULE),
-        _records(PAGE),
-        _records(ZONE),
-        _records(SLOT),
-        _records(DEVICE),
-        _records(METERS),
-        _records(LEVEL),
-        nb.int64[:, ::1],
-        nb.int64[:, ::1],
-        nb.int64[:, ::1],
-        nb.int64[::1],
-        nb.int64[::1],
-        _records(LOG),
-        nb.int64[::1],
-    ],
-    State,
-)
 
 
 def new_state(

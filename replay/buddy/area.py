@@ -5,11 +5,12 @@
 base R, the full model's base 0: the same rules (`lists`) move both.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numba as nb
 import numpy as np
 
+from replay.bundles import NUMBERS, NUMBERS_2D, TYPES, Bundle, bundle_type, records
 from replay.geometry import MOVABLE, Geometry
 from tracer import Fault
 
@@ -47,32 +48,21 @@ MOST_SLOTS = np.iinfo(np.int32).max
 BASE, MAX_ORDER, PAGEBLOCK_ORDER, TO_TAIL, BY_PAGEBLOCK = range(5)
 
 
-class Area(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Area(Bundle):
     """See the dtypes above. `shape`: base, maximum and pageblock order, and the kernel's `Rules`."""
 
-    blocks: Any  # a slot each
-    lists: Any  # (zones, orders, migratetypes)
-    nr_free: Any  # (zones, orders): listed blocks, all types
-    nr_reported: Any  # (zones, orders): those of them that are flagged reported
-    redirected: Any  # (1): tail insertions that went before a mark
-    types: Any  # migratetype of each pageblock
-    bounds: Any  # (zones, 2): slots [first, end) that lie in the zone wholly
-    shape: Any
+    blocks: Annotated[Any, records(BLOCK)]  # a slot each
+    lists: Annotated[Any, records(LIST, 3)]  # (zones, orders, migratetypes)
+    nr_free: Annotated[Any, NUMBERS_2D]  # (zones, orders): listed blocks, all types
+    nr_reported: Annotated[Any, NUMBERS_2D]  # (zones, orders): those of them that are flagged reported
+    redirected: Annotated[Any, NUMBERS]  # (1): tail insertions that went before a mark
+    types: Annotated[Any, TYPES]  # migratetype of each pageblock
+    bounds: Annotated[Any, NUMBERS_2D]  # (zones, 2): slots [first, end) that lie in the zone wholly
+    shape: Annotated[Any, NUMBERS]
 
 
-AREA = nb.types.NamedTuple(
-    [
-        nb.types.Array(nb.from_dtype(BLOCK), 1, "C"),
-        nb.types.Array(nb.from_dtype(LIST), 3, "C"),
-        nb.int64[:, ::1],
-        nb.int64[:, ::1],
-        nb.int64[::1],
-        nb.int8[::1],
-        nb.int64[:, ::1],
-        nb.int64[::1],
-    ],
-    Area,
-)
+AREA = bundle_type(Area)
 
 
 def new_area(geometry: Geometry, base: int, rules: "Rules", types: "NDArray[np.int8] | None" = None) -> Area:

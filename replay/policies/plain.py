@@ -74,7 +74,16 @@ def plain_program(verbs: Verbs, **more: Any) -> Program:  # noqa: ANN401 - Progr
     calls = _Calls(verbs, memory)
     memory[_KEY] = next(_keys)
     _running[int(memory[_KEY])] = calls
-    return Program(_arrive, _wake, _tell, memory, **more, raise_failure=calls.raise_failure)
+    return Program(
+        _arrive,
+        _wake,
+        _tell,
+        memory,
+        **more,
+        in_python=True,
+        bind=calls.bind,
+        raise_failure=calls.raise_failure,
+    )
 
 
 def blocks(s: State, zone: int, order: int, migratetype: int) -> Iterator[int]:
@@ -115,8 +124,7 @@ def room(s: State) -> int:
     return int(s.device["first"][0])
 
 
-# Words of the memory: which calls are meant, and whether they know their state.
-_KEY, _BOUND, _WORDS = range(1, 4)
+_KEY, _WORDS = 1, 2  # words of the memory: which calls are meant
 MOST_WAKES = 1 << 20  # at one instant
 _ANSWERS = {"arrive": (SLEEP, INSTANT), "wake": (SLEEP, REPORT, INSTANT), "tell": (SLEEP,)}
 _keys = count(1)
@@ -135,6 +143,10 @@ class _Calls:
         self.place = ""
         self.wakes, self.woken_ns = 0, NEVER
 
+    def bind(self, state: State) -> None:
+        """The world of the replay, which these calls are from."""
+        self.state = state
+
     def call(self, verb: str, now_ns: int, *more: int) -> int:
         """One verb; returns its action."""
         if self.failure:
@@ -147,7 +159,7 @@ class _Calls:
             return SLEEP
 
     def _checked(self, verb: str, now_ns: int, more: tuple[int, ...]) -> int:
-        verbs, device = self.verbs, self.state.device  # type: ignore[union-attr] # bound by its first call
+        verbs, device = self.verbs, self.state.device  # type: ignore[union-attr] # bound before
         if verb == "wake":
             self._count_wakes(now_ns)
             verbs.deadline_ns = verbs.deadline_ns if verbs.deadline_ns > now_ns else NEVER
@@ -176,11 +188,6 @@ class _Calls:
             raise own_or_fault(self.failure, f"policy {type(self.verbs).__name__} failed {self.place}")
 
 
-# The one state of a replay crosses into Python once: its arrays stay the same.
-def _bind(key: int, s: State) -> None:
-    _running[key].state = s
-
-
 def _call_arrive(key: int, now_ns: int, unit: int, order: int, merged: int, quiet: bool, cpu: int) -> int:
     return _running[key].call("arrive", now_ns, unit, order, merged, quiet, cpu)
 
@@ -196,36 +203,24 @@ def _call_tell(key: int, now_ns: int, what: int, where: int) -> None:
 # Not `compiled`: to make Python objects of numbers, Numba needs what that leaves out.
 @nb.njit(ARRIVE, cache=True)
 def _arrive(
-    s: State, memory: Words, now_ns: Int, unit: Int, order: Int, merged: Int, quiet: bool, cpu: Int
+    _s: State, memory: Words, now_ns: Int, unit: Int, order: Int, merged: Int, quiet: bool, cpu: Int
 ) -> Int:
     key = memory[_KEY]
-    if memory[_BOUND] == 0:
-        memory[_BOUND] = 1
-        with nb.objmode():
-            _bind(key, s)
     with nb.objmode(action="int64"):
         action = _call_arrive(key, now_ns, unit, order, merged, quiet, cpu)
     return action  # noqa: RET504 - objmode hands out what has a name
 
 
 @nb.njit(WAKE, cache=True)
-def _wake(s: State, memory: Words, now_ns: Int) -> Int:
+def _wake(_s: State, memory: Words, now_ns: Int) -> Int:
     key = memory[_KEY]
-    if memory[_BOUND] == 0:
-        memory[_BOUND] = 1
-        with nb.objmode():
-            _bind(key, s)
     with nb.objmode(action="int64"):
         action = _call_wake(key, now_ns)
     return action  # noqa: RET504 - likewise
 
 
 @nb.njit(TELL, cache=True)
-def _tell(s: State, memory: Words, now_ns: Int, what: Int, where: Int) -> None:
+def _tell(_s: State, memory: Words, now_ns: Int, what: Int, where: Int) -> None:
     key = memory[_KEY]
-    if memory[_BOUND] == 0:
-        memory[_BOUND] = 1
-        with nb.objmode():
-            _bind(key, s)
     with nb.objmode():
         _call_tell(key, now_ns, what, where)

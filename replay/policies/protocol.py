@@ -9,14 +9,15 @@ word is the deadline.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numba as nb
 import numpy as np
 
+from replay.bundles import Bundle, bundle_type
 from replay.geometry import Geometry
 from replay.parameters import Parameter, Value, word_of
-from replay.state import NEVER, STATE
+from replay.state import NEVER, STATE, State
 from tracer import Fault, Guest
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ TELL = nb.void(STATE, MEMORY, nb.int64, nb.int64, nb.int64)
 ARRIVE_TYPE = nb.types.FunctionType(ARRIVE)
 WAKE_TYPE = nb.types.FunctionType(WAKE)
 TELL_TYPE = nb.types.FunctionType(TELL)
+
+
+@dataclass(frozen=True, eq=False)
+class Code(Bundle):
+    """What compiled code runs of a program."""
+
+    memory: Annotated[Any, MEMORY]
+    arrive: Annotated[Any, ARRIVE_TYPE]
+    wake: Annotated[Any, WAKE_TYPE]
+    tell: Annotated[Any, TELL_TYPE]
+
+
+CODE = bundle_type(Code)
 
 STARTS = ("steady", "cold", "recorded")
 
@@ -87,6 +101,10 @@ def _nothing() -> None:
     pass
 
 
+def _unbound(_state: State) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Program:
     """What the engine runs.
@@ -100,6 +118,8 @@ class Program:
         reports: False when the policy never reports anything, not even at the start.
         to_tail: what it isolated goes back to the tail of the lists, else as any free.
         imposes: what it takes besides the work that is measured, in numbers, by name.
+        bind: hears of the world that the verbs will be called with, before the first one is.
+        in_python: its verbs run in the interpreter, so it stays in the thread of whoever replays.
         raise_failure: raises what a verb raised. Compiled ones raise nothing.
     """
 
@@ -113,6 +133,8 @@ class Program:
     reports: bool = True
     to_tail: bool = True
     imposes: Mapping[str, int] = field(default_factory=dict)
+    bind: Callable[[State], None] = _unbound
+    in_python: bool = False
     raise_failure: Callable[[], None] = _nothing
 
 

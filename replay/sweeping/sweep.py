@@ -147,9 +147,7 @@ class _Work:
         self.available_bytes = available().size_bytes
         self.packing = Packing(sizes, self.ceilings.__getitem__, SHARE * self.available_bytes)
 
-    def do(
-        self, tell: Callable[[int], None], announce: Callable[[Plan], object], kept: Kept | None
-    ) -> None:
+    def do(self, tell: Callable[[int], None], announce: Callable[[Plan], object], kept: Kept | None) -> None:
         """Replay what is missing; where it is kept, in passes that do not last long."""
         there = {key for one in self.passes for key in one.summaries}
         # The lowest order takes longest, so that what is judged by it is not too long for the others.

@@ -1,6 +1,6 @@
 """Small made-up guests and event streams for the property tests, and both models run on them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from replay.engine import Group, Options
 from replay.geometry import Geometry
 from replay.policies import policy_named
 from replay.policies.protocol import Policy
+from replay.schedule import Schedule
 from replay.start import LISTED, Start
 from replay.state import NEVER
 from tests.oracle import model
@@ -287,6 +288,12 @@ def run_engine(
     group = Group(
         case.guest, meaning_table(case.guest), geometry, start, case.end_ns, [setting], options, bins_ns
     )
+    live_through(group, case, batch)
+    return group
+
+
+def live_through(group: Group, case: Case, batch: int) -> None:
+    """Feed it all events, so many at a time, and what snapshots correct."""
     left = case.events
     for ts_ns, state in [*case.corrections, (case.end_ns + 1, {})]:
         now = [event for event in left if event[0] <= ts_ns]
@@ -296,7 +303,16 @@ def run_engine(
         if state:
             group.correct(frames_of(state), ts_ns)
     group.finish()
-    return group
+
+
+def left_behind(schedule: Schedule) -> dict[str, Any]:
+    """All arrays that a replay leaves behind, and its report log."""
+    state = schedule.state
+    found = {each.name: getattr(state, each.name) for each in fields(state)}
+    found |= {f"area.{each.name}": getattr(state.area, each.name) for each in fields(state.area)}
+    del found["area"]
+    found["log"] = np.concatenate([state.log[:0], *schedule.log])
+    return found | {"waiting": np.array(schedule.waiting_frames)}
 
 
 def run_oracle(case: Case, how: How, reported_heads: list[int]) -> model.Outcome:

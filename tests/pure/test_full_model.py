@@ -200,8 +200,7 @@ def test_the_state_of_a_tebibyte_of_small_pages_takes_less_than_four_gibibytes()
     x86, parts = guest(10, 9, None, None), 64
     geometry = Geometry.of(x86, [zone("DMA32", 1, 1 << 20), zone("Normal", 1 << 20, (1 << 28) // parts)])
     full = FullModel(meaning_table(x86), geometry, rules_of(x86), np.zeros(geometry.frames, np.uint8))
-    state = [*full.full.area, *(array for array in full.full if not isinstance(array, tuple))]
-    assert parts * sum(array.nbytes for array in state) < 3.3 * (1 << 30)
+    assert parts * sum(part.nbytes for part in full.full) < 3.3 * (1 << 30)
 
 
 def test_before_6_10_a_fallback_that_tells_of_another_block_than_was_taken_is_no_exit_of_it() -> None:

@@ -95,7 +95,15 @@ def test_a_cost_that_is_no_number_is_refused(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"inhibit": "x"}, {"logging": 2}, {"fragmentation": "no"}, {"device": "call=1s"}]
+    "given",
+    [
+        {"inhibit": "x"},
+        {"logging": 2},
+        {"fragmentation": "no"},
+        {"device": "call=1s"},
+        {"threads": 0},
+        {"threads": 1.5},
+    ],
 )
 def test_an_option_of_another_type_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(Fault) as fault:

@@ -13,21 +13,12 @@ from replay.policies.plain import Verbs, blocks, free_lists, is_reported, listed
 from replay.policies.protocol import ORDER, REGISTERED, REPORT, SLEEP, Policy, new_memory
 from replay.state import NEVER
 from tests.pure.plain_upstream import PLAIN_ORACLE, PLAIN_UPSTREAM
-from tests.pure.small_guests import T0_NS, Case, How, cases, guest, run_engine, zone
+from tests.pure.small_guests import T0_NS, Case, How, cases, guest, left_behind, run_engine, zone
 from tests.pure.test_engine_against_oracle import hows, lists_of
 from tracer import Fault
 
 MS = 1_000_000
 PLAIN = {"upstream": PLAIN_UPSTREAM, "oracle": PLAIN_ORACLE}
-
-
-def everything(group: Group) -> dict[str, Any]:
-    """All arrays that a replay leaves behind, and its report log."""
-    schedule = group.schedules[0]
-    found = schedule.state._asdict() | {f"area.{k}": v for k, v in schedule.state.area._asdict().items()}
-    del found["area"], found["log"]
-    found["log"] = np.concatenate([schedule.state.log[:0], *schedule.log])
-    return found | {"waiting": np.array(schedule.waiting_frames)}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -43,8 +34,8 @@ def test_a_plain_policy_leaves_the_same_world_behind_as_the_compiled_one(
     if how.order > case.guest.max_order:
         return
     heads = [frame for frame in case.state if random.random() < 0.5]
-    compiled = everything(run_engine(case, how, batch, heads))
-    plain = everything(run_engine(case, how, batch, heads, PLAIN[how.policy]))
+    compiled = left_behind(run_engine(case, how, batch, heads).schedules[0])
+    plain = left_behind(run_engine(case, how, batch, heads, PLAIN[how.policy]).schedules[0])
     assert [name for name in compiled if not np.array_equal(compiled[name], plain[name])] == []
 
 
