@@ -53,6 +53,10 @@ class Bundle:
         words = [word for name, member in members.items() for word in _words_of(getattr(self, name), member)]
         object.__setattr__(self, "_words", np.array(words, np.int64))
 
+    def __reduce__(self) -> tuple[type["Bundle"], tuple[Any, ...]]:
+        """A copy is made of copies of the fields, so that it notes where those are."""
+        return type(self), tuple(getattr(self, name) for name in bundle_type(type(self)).members)
+
     @property
     def address(self) -> int:
         """Of the words that `BundleType` describes."""

@@ -1,6 +1,6 @@
 """One policy's world in virtual time, as plain arrays: lists, host, device, meters and report log.
 
-All compiled functions of step 2 take this one tuple. Everything is sized by the guest (and the
+All compiled functions of step 2 take this one bundle. Everything is sized by the guest (and the
 device's capacity), never by the trace.
 """
 
