@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 
 # Compiled functions allocate nothing: without the reference counts of `_nrt` they are 5 times faster.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+
+_SETTLING = threading.RLock()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,11 +91,12 @@ class _AtFirstUse(CPUDispatcher):
     declared: Any = None
 
     def _settle(self) -> None:
-        if self.declared is not None:
-            signature, self.declared = self.declared, None
-            with typeinfer.register_dispatcher(self):
-                self.compile(signature)
-            self.disable_compile()
+        with _SETTLING:  # another thread may want it, too
+            if self.declared is not None:
+                signature, self.declared = self.declared, None
+                with typeinfer.register_dispatcher(self):
+                    self.compile(signature)
+                self.disable_compile()
 
     def get_call_template(self, args: Any, kws: Any) -> Any:  # noqa: ANN401
         """Another function is being compiled, and calls this one."""
@@ -111,12 +115,16 @@ class _AtFirstUse(CPUDispatcher):
         return super().nopython_signatures
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:  # noqa: ANN401
-        """Python calls it, and nothing is compiled yet."""
-        if self.declared is None:
-            return super()._compile_for_args(*args, **kws)  # type: ignore[misc] # it has one
+        """Python calls it, and nothing was compiled yet, or nothing for such arguments."""
         self._settle()
-        (overload,) = self.overloads.values()
-        return overload.entry_point  # type: ignore[attr-defined] # it has one
+        given = [self.typeof_pyval(each) for each in args]
+        for wanted, overload in self.overloads.items():
+            if len(given) == len(wanted) and not kws and all(map(self._converts, given, wanted)):
+                return overload.entry_point  # type: ignore[attr-defined] # it has one
+        return super()._compile_for_args(*args, **kws)  # type: ignore[misc] # it has one
+
+    def _converts(self, given: Any, wanted: Any) -> bool:  # noqa: ANN401
+        return self.typingctx.can_convert(given, wanted) is not None
 
 
 def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # noqa: ANN401 - numba's types have no stubs
