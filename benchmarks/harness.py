@@ -24,6 +24,7 @@ TRACE = REPO / "data" / "database.trace"
 PAGETIDE = (sys.executable, "-c", "from replay.main import main; main()")
 LIBRARIES = ("numpy", "pyarrow", "polars", "numba", "duckdb", "simpy", "libcachesim")
 POLL_S = 0.02
+BUSY = 1.0  # load before anything is measured
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class Row:
         """A line of the table."""
         ratio = spread(self.ratios)
         if self.cpu_ratios:
-            ratio += f"; CPU {statistics.median(self.cpu_ratios):.3g}"
+            ratio += f"; CPU {short(statistics.median(self.cpu_ratios))}"
         verdicts = [
             f"{goal}: {'yes' if reached else '**no**'}"
             for goal, reached in zip(self.goals, self.reached, strict=True)
@@ -206,14 +207,19 @@ HEADINGS = ("what", "pagetide", "RssAnon", "beside", "peer", "RssAnon", "ratio",
 
 
 def _cells(figure: Figure) -> tuple[str, str]:
-    cpu = f" (CPU {statistics.median(figure.cpu):.3g})" if figure.cpu else ""
+    cpu = f" (CPU {short(statistics.median(figure.cpu))})" if figure.cpu else ""
     memory = "" if figure.anon_mib is None else f"{figure.anon_mib:.0f} MiB"
-    return f"{figure.median:.3g} {figure.unit}{cpu}", memory
+    return f"{short(figure.median)} {figure.unit}{cpu}", memory
 
 
 def spread(values: Sequence[float]) -> str:
     """Median and range."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
+    return f"{short(statistics.median(values))} ({short(min(values))}-{short(max(values))})"
+
+
+def short(value: float) -> str:
+    """Three digits of a number, or all of a large one's."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 # The machine
@@ -294,6 +300,11 @@ class Table:
     def _heading(self) -> list[str]:
         said = "; ".join(f"{name} {value}" for name, value in self.settings.items())
         lines = [self.title, "", machine_line(self.facts), "", said, ""]
+        if self.facts["load_before"] > BUSY:
+            lines += [
+                "**The machine was busy with something else: what depends on the clock is worth little.**",
+                "",
+            ]
         return [*lines, f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
 
     @property

@@ -76,6 +76,11 @@ def test_table_on_disk_is_what_was_printed(tmp_path: Path, capsys: pytest.Captur
     assert not list(tmp_path.glob(".*"))
 
 
+def test_table_says_when_the_machine_was_busy() -> None:
+    assert "busy" not in Table("# Title", {}, FACTS).markdown
+    assert "busy" in Table("# Title", {}, FACTS | {"load_before": 3.0}).markdown
+
+
 def test_quote_replaces_what_a_page_quotes_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- end of speed -->\nafter\n")
