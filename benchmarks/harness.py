@@ -5,6 +5,7 @@ round, and told as median and range. CPU time stands beside wall time, peak anon
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -176,7 +177,7 @@ class Row:
         told = []
         for goal in self.goals:
             sign, wanted, unit = goal.split(maxsplit=2)
-            value = statistics.median(self.ratios) if unit == "x" else self.ours.median
+            value = statistics.median(self.ratios or [math.nan]) if unit == "x" else self.ours.median
             told.append(value <= float(wanted) if sign == "<=" else value >= float(wanted))
         return told
 
@@ -200,7 +201,8 @@ class Row:
 
 
 def _divided(ours: list[float], peer: list[float]) -> list[float]:
-    return [a / b for a, b in zip(ours, peer, strict=False) if b]
+    """Ratios, of rounds in which noise did not make one of the two nothing, or less."""
+    return [a / b for a, b in zip(ours, peer, strict=False) if a > 0 and b > 0]
 
 
 HEADINGS = ("what", "pagetide", "RssAnon", "beside", "peer", "RssAnon", "ratio", "goal, reached")
@@ -214,6 +216,8 @@ def _cells(figure: Figure) -> tuple[str, str]:
 
 def spread(values: Sequence[float]) -> str:
     """Median and range."""
+    if not values:
+        return "nothing but noise"
     return f"{short(statistics.median(values))} ({short(min(values))}-{short(max(values))})"
 
 
