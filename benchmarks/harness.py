@@ -5,6 +5,7 @@ round, and told as median and range. CPU time stands beside wall time, peak anon
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -24,6 +25,7 @@ TRACE = REPO / "data" / "database.trace"
 PAGETIDE = (sys.executable, "-c", "from replay.main import main; main()")
 LIBRARIES = ("numpy", "pyarrow", "polars", "numba", "duckdb", "simpy", "libcachesim")
 POLL_S = 0.02
+BUSY = 1.0  # load before anything is measured
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Row:
         told = []
         for goal in self.goals:
             sign, wanted, unit = goal.split(maxsplit=2)
-            value = statistics.median(self.ratios) if unit == "x" else self.ours.median
+            value = statistics.median(self.ratios or [math.nan]) if unit == "x" else self.ours.median
             told.append(value <= float(wanted) if sign == "<=" else value >= float(wanted))
         return told
 
@@ -183,7 +185,7 @@ class Row:
         """A line of the table."""
         ratio = spread(self.ratios)
         if self.cpu_ratios:
-            ratio += f"; CPU {statistics.median(self.cpu_ratios):.3g}"
+            ratio += f"; CPU {short(statistics.median(self.cpu_ratios))}"
         verdicts = [
             f"{goal}: {'yes' if reached else '**no**'}"
             for goal, reached in zip(self.goals, self.reached, strict=True)
@@ -199,21 +201,29 @@ class Row:
 
 
 def _divided(ours: list[float], peer: list[float]) -> list[float]:
-    return [a / b for a, b in zip(ours, peer, strict=False) if b]
+    """Ratios, of rounds in which noise did not make one of the two nothing, or less."""
+    return [a / b for a, b in zip(ours, peer, strict=False) if a > 0 and b > 0]
 
 
 HEADINGS = ("what", "pagetide", "RssAnon", "beside", "peer", "RssAnon", "ratio", "goal, reached")
 
 
 def _cells(figure: Figure) -> tuple[str, str]:
-    cpu = f" (CPU {statistics.median(figure.cpu):.3g})" if figure.cpu else ""
+    cpu = f" (CPU {short(statistics.median(figure.cpu))})" if figure.cpu else ""
     memory = "" if figure.anon_mib is None else f"{figure.anon_mib:.0f} MiB"
-    return f"{figure.median:.3g} {figure.unit}{cpu}", memory
+    return f"{short(figure.median)} {figure.unit}{cpu}", memory
 
 
 def spread(values: Sequence[float]) -> str:
     """Median and range."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
+    if not values:
+        return "nothing but noise"
+    return f"{short(statistics.median(values))} ({short(min(values))}-{short(max(values))})"
+
+
+def short(value: float) -> str:
+    """Three digits of a number, or all of a large one's."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 # The machine
@@ -294,6 +304,11 @@ class Table:
     def _heading(self) -> list[str]:
         said = "; ".join(f"{name} {value}" for name, value in self.settings.items())
         lines = [self.title, "", machine_line(self.facts), "", said, ""]
+        if self.facts["load_before"] > BUSY:
+            lines += [
+                "**The machine was busy with something else: what depends on the clock is worth little.**",
+                "",
+            ]
         return [*lines, f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import replay as package
 from benchmarks.harness import TRACE
-from benchmarks.ready import COLUMNS, Ready, forget, hold_to, threads_allowed
+from benchmarks.ready import COLUMNS, Ready, Span, forget, hold_to, threads_allowed
 from replay.api import replay
 from replay.buddy.ops import meaning_of
 from replay.engine import Group, Options
@@ -119,16 +119,18 @@ def loaded(trace: Trace, most: int) -> Loaded:
 
 
 def engine(trace: str, policy: str, events: int) -> Ready:
-    """Both steps of the engine with one policy, on one core, over events that are in memory; making the
-    state, which any replay does once, is in it.
+    """Both steps of the engine with one policy, on one core, over events that are in memory; without
+    making the state that it begins with.
     """
     here = loaded(open_trace(trace), events)
 
-    def act() -> None:
+    def act() -> Span:
         group = here.group(policy)
+        begin = Span.now()
         for batch in here.batches:
             group.feed(batch)
         group.finish()
+        return begin.until_now()
 
     return Ready(act, {"events": here.events})
 

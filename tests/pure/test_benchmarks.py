@@ -42,6 +42,15 @@ def test_ratio_is_taken_within_each_round() -> None:
     assert "2 (1-3); CPU 2 | <= 2 x: yes; <= 2.9 s: **no** |" in row.markdown()
 
 
+def test_slope_that_noise_made_negative_reaches_no_goal() -> None:
+    ours = Figure.slope("a", taken(1), taken(2), 10**9)
+    noise = Figure.slope("b", taken(1), taken(0.5), 10**9)
+    row = Row("what", ours, noise, ("<= 2 x",))
+    assert row.ratios == []
+    assert row.reached == [False]
+    assert "nothing but noise" in row.markdown()
+
+
 def test_goals_can_be_the_least_that_is_wanted() -> None:
     row = Row(
         "what", Figure.rate("a", taken(1), 10**6), Figure.rate("b", taken(2), 10**6), (">= 2 x", ">= 2.1 x")
@@ -74,6 +83,11 @@ def test_table_on_disk_is_what_was_printed(tmp_path: Path, capsys: pytest.Captur
     assert told["rows"][0]["ours"]["wall"] == [1, 2]
     assert told["rows"][0]["ratios"] == [0.5, 1]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_table_says_when_the_machine_was_busy() -> None:
+    assert "busy" not in Table("# Title", {}, FACTS).markdown
+    assert "busy" in Table("# Title", {}, FACTS | {"load_before": 3.0}).markdown
 
 
 def test_quote_replaces_what_a_page_quotes_and_nothing_else(tmp_path: Path) -> None:
