@@ -59,8 +59,7 @@ class Options:
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
-        threads: that decode events and that policies share, by default one for each CPU this process may
-            use. They change nothing.
+        threads: that policies share, by default one for each CPU this process may use. They change nothing.
     """
 
     start: str = "steady"
@@ -237,8 +236,7 @@ def run_all(
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning, tell)
     cpus = any(CPU in setting.policy.requires for setting in settings)
-    batches = survey.batches(cpus=cpus, threads=options.threads)
-    events = stretches(trace, batches, whole, meaning, tell)
+    events = stretches(trace, survey.batches(cpus=cpus), whole, meaning, tell)
     start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     end_ns = trace.span_ns[1]
     by_order: dict[int, list[Setting]] = {}

@@ -29,11 +29,9 @@ def event_columns(trace: Trace) -> Iterator[Columns]:
         yield _named(trace, {name: batch.column(name).to_numpy() for name in COLUMNS})
 
 
-def events_again(trace: Trace, *, cpus: bool, threads: int) -> Iterator[Columns]:
-    """The same without a check, by `threads` threads, with `cpus` also the column cpu: for a trace that was
-    read before.
-    """
-    for columns in trace.arrays([*COLUMNS, "cpu"] if cpus else COLUMNS, threads):
+def events_again(trace: Trace, *, cpus: bool) -> Iterator[Columns]:
+    """The same without a check, with `cpus` also the column cpu: for a trace that was read before."""
+    for columns in trace.arrays([*COLUMNS, "cpu"] if cpus else COLUMNS):
         yield _named(trace, columns)
 
 

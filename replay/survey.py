@@ -93,11 +93,9 @@ class Survey:
             raise
         return cls(trace, types.types, finder.direct() if finder else DirectFrees())
 
-    def batches(self, *, cpus: bool = False, threads: int = 1) -> Iterator[Columns]:
-        """The trace's events, batch by batch, as arrays by column name; with `cpus` also the column cpu.
-        `threads` of them are decoded at a time.
-        """
-        return self.direct.tell(events_again(self.trace, cpus=cpus, threads=threads))
+    def batches(self, *, cpus: bool = False) -> Iterator[Columns]:
+        """The trace's events, batch by batch, as arrays by column name; with `cpus` also the column cpu."""
+        return self.direct.tell(events_again(self.trace, cpus=cpus))
 
 
 def _kept(trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Kept | None:

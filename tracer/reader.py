@@ -8,14 +8,13 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tracer.checks import check_values, contradictions
-from tracer.decoding import decoded, pieces_of
+from tracer.decoding import decoded
 from tracer.faults import Fault
 from tracer.files import Files
 from tracer.format import (
@@ -342,17 +341,15 @@ class Trace:
         """
         return self._batches(columns, rows)
 
-    def arrays(self, columns: list[str], threads: int = 1) -> "Iterator[dict[str, NDArray[Any]]]":
-        """Events in time order as read-only arrays by column name, decoded by `threads` threads: for a
-        trace whose events were all read before (`batches`), since nothing is checked here.
+    def arrays(self, columns: list[str]) -> "Iterator[dict[str, NDArray[Any]]]":
+        """Events in time order as read-only arrays by column name: for a trace whose events were all read
+        before (`batches`), since nothing is checked here. Of a `partial` trace, all is checked.
         """
-        files = (self._files.inside(segment.file) for segment in self.segments)
-        pieces, left = chain.from_iterable(pieces_of(path, BATCH_ROWS) for path in files), self.rows
-        for batch in decoded(pieces, columns, threads):
-            yield {name: values[:left] for name, values in batch.items()}
-            left -= len(batch[columns[0]])
-            if left <= 0:
-                return
+        if self.partial:
+            for batch in self.batches(columns):
+                yield {name: batch.column(name).to_numpy() for name in columns}
+        elif self.segments:
+            yield from decoded([self._files.inside(segment.file) for segment in self.segments], columns)
 
     def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
         kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS
