@@ -1,13 +1,11 @@
 """What is measured of ours: replaying as a whole, and its engine alone over events in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import product
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-import replay as package
 from benchmarks.harness import TRACE
 from benchmarks.ready import COLUMNS, Ready, Span, forget, hold_to, threads_allowed
 from replay.api import replay
@@ -18,16 +16,16 @@ from replay.policies import parse
 from replay.start import Start, start_of
 from replay.stretches import stretches
 from replay.survey import Survey
+from replay.sweeping.sweep import sweep
 from tracer import Trace, open_trace
 
 Columns = dict[str, NDArray[Any]]
 
 
 def options_held() -> Options:
-    """Replay by as many threads as the environment allows, where threads are an option at all."""
-    threads, names = threads_allowed(), {field.name for field in fields(Options)}
-    given: dict[str, Any] = {"threads": threads} if threads and "threads" in names else {}
-    return Options(**given)
+    """Replay by as many threads as the environment allows."""
+    threads = threads_allowed()
+    return Options(threads=threads) if threads else Options()
 
 
 def replaying(trace: str, policies: Sequence[str], *, first: bool = False) -> Ready:
@@ -49,16 +47,9 @@ def replaying(trace: str, policies: Sequence[str], *, first: bool = False) -> Re
 
 
 def sweeping(trace: str, policy: str, grid: Mapping[str, Sequence[str]]) -> Ready:
-    """A policy under every combination of these values: `replay.sweep`, or, where there is none, one pass."""
-    options, sweep = options_held(), getattr(package, "sweep", None)
-    if sweep is not None:
-        return Ready(lambda: sweep(trace, policy, grid, options))
-    settings = [
-        ",".join([policy, *(f"{name}={value}" for name, value in zip(grid, values, strict=True))])
-        for values in product(*grid.values())
-    ]
-    named = [setting if ":" in policy else setting.replace(",", ":", 1) for setting in settings]
-    return replaying(trace, named)
+    """A policy under every combination of these values."""
+    options = options_held()
+    return Ready(lambda: sweep(trace, policy, grid, options))
 
 
 def reading(trace: str) -> Ready:
@@ -70,13 +61,9 @@ def reading(trace: str) -> Ready:
 
 def reading_again(trace: str) -> Ready:
     """The reader alone, of a trace that was read before."""
-    opened, options = open_trace(trace), options_held()
-    arrays = getattr(opened, "arrays", None)
-    if arrays is None:
-        return reading(trace)
-    threads = getattr(options, "threads", 1)
+    opened = open_trace(trace)
     return Ready(
-        lambda: sum(len(batch["ts_ns"]) for batch in arrays(COLUMNS, threads)), {"events": opened.rows}
+        lambda: sum(len(batch["ts_ns"]) for batch in opened.arrays(COLUMNS)), {"events": opened.rows}
     )
 
 
