@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -82,20 +82,21 @@ numba.config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined] # set by name
 
 
 class _AtFirstUse(CPUDispatcher):
-    """A function of one declared signature, compiled, or loaded from the cache, when it is first used.
+    """A function of declared signatures, compiled, or loaded from the cache, when it is first used.
 
     numba does so at once. But most functions are only called by compiled ones, whose code in the cache has
     them in it: loading them all would be most of a short replay's time.
     """
 
-    declared: Any = None
+    declared: Sequence[Any] = ()
 
     def _settle(self) -> None:
         with _SETTLING:  # another thread may want it, too
-            if self.declared is not None:
-                signature, self.declared = self.declared, None
+            if self.declared:
+                signatures, self.declared = self.declared, ()
                 with typeinfer.register_dispatcher(self):
-                    self.compile(signature)
+                    for signature in signatures:
+                        self.compile(signature)
                 self.disable_compile()
 
     def get_call_template(self, args: Any, kws: Any) -> Any:  # noqa: ANN401
@@ -132,16 +133,14 @@ def compiled(signature: Any, *, inline: bool = False) -> Callable[[F], F]:  # no
 
     Without an explicit signature, or with a dispatcher among the arguments, the on-disk cache
     would miss in every new process. `inline` makes LLVM always inline it: for small functions on
-    the hot path, whose many array arguments would cost more than their work.
+    the hot path, to which handing over their arguments would cost more than their work.
     """
     options = _OPTIONS | {"forceinline": inline}
-    if isinstance(signature, list):
-        return cast("Callable[[F], F]", numba.njit(signature, **options))
 
     def declare(function: F) -> F:
         dispatcher = numba.njit(**options)(function)
         dispatcher.__class__ = _AtFirstUse
-        dispatcher.declared = signature
+        dispatcher.declared = signature if isinstance(signature, list) else [signature]
         return cast("F", dispatcher)
 
     return declare
