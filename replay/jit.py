@@ -32,7 +32,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 Int = Any  # a number
 Words = NDArray[Any]  # an array of numbers
 Records = Any  # an array of records
-Verb = Callable[..., Int]  # a policy's function
 
 PACKAGE = Path(__file__).parent
 KEPT_CACHES = 4  # of other versions: another process may be using one

@@ -270,9 +270,9 @@ class Filters:
 
 @dataclass(frozen=True)
 class Converted:
-    """What the rows were rewritten for since they were recorded (archive, replay), and by which tool."""
+    """What the rows were rewritten for since they were recorded, and by which tool."""
 
-    target: str
+    target: str  # archive or replay
     tool: str
 
 
