@@ -305,6 +305,15 @@ def test_a_trace_of_an_older_recorder_has_no_parts_of_snapshots(whole: Path) -> 
     assert f"lacks {FRAMES_FILE}" in damage.said("info", whole).err
 
 
+def test_a_block_that_moved_while_the_lists_were_read_is_on_two_of_them(whole: Path) -> None:
+    for change in (cell("order", 1, 9), cell("pfn", 1, 4608)):
+        damage.rewrite(whole, LISTS, change)
+    assert "on two lists" in damage.said("replay", whole).err
+    for change in (cell("read_begin_ns", 1, START_NS - 80), cell("read_ts_ns", 1, START_NS - 70)):
+        damage.rewrite(whole, LISTS, change)
+    assert {command: damage.said(command, whole).code for command in COMMANDS} == dict.fromkeys(ALL, 0)
+
+
 def test_a_block_on_a_list_that_the_snapshot_has_in_use_is_told_of(whole: Path) -> None:
     damage.rewrite(whole, LISTS, cell("pfn", 0, 0))
     assert "1 blocks were on the free lists that are not free" in flat(damage.said("replay", whole).out)

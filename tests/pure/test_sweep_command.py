@@ -10,8 +10,8 @@ import pytest
 import replay
 from replay import main, sizing
 from replay.available import Available
-from replay.engine import sizes_of
-from replay.policies import parse
+from replay.engine import Options, sizes_of
+from replay.policies import ceiling, parse
 from replay.sizing import Sizes
 from replay.sweeping import sweep
 from replay.sweeping.cli import plan_line
@@ -20,6 +20,7 @@ from replay.sweeping.table import MOST_ROWS, sweep_table
 from tests.pure import small_traces
 from tests.pure.installing import REPO, pagetide
 from tests.pure.test_command_line import assert_three_lines
+from tracer import human_bytes, open_trace
 from tracer.faults import ExitCode
 
 TRACE = REPO / "data/database.trace"
@@ -140,12 +141,18 @@ def fake(monkeypatch: Any, size_bytes: int) -> None:
 def test_one_setting_that_does_not_fit_is_refused_before_anything_is_done(
     trace, tmp_path, monkeypatch, capsys
 ):
-    fake(monkeypatch, 200 << 20)
+    opened = open_trace(trace)
+    sizes, guest = sizes_of(opened, Options()), opened.manifest.guest
+    least, most = (
+        sizes.of([parse(f"upstream:order={order}", guest), ceiling(guest, order)]) for order in (9, 0)
+    )
+    room = (least + most) // 2
+    fake(monkeypatch, room)
     monkeypatch.setattr("tracer.reader.Trace.batches", None)
     assert swept(trace, "--set", "order=0,9", "-o", tmp_path / "out", "--json") == ExitCode.ENVIRONMENT
     said = capsys.readouterr()
     assert_three_lines(said.err, "MiB, more than the memory there is")
-    assert "200 MiB are available (somebody says so)" in said.err
+    assert f"{human_bytes(room)} are available (somebody says so)" in said.err
     assert (said.out, list(tmp_path.iterdir())) == ("", [])
 
 
