@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from tracer import Fault
+
 
 class Progress:
     """A tqdm bar of events done, rate and time left; nothing when stderr is no terminal."""
@@ -71,5 +73,9 @@ def interrupts_held_back() -> Iterator[Callable[[], None]]:
     try:
         yield check
         check()
+    except Fault as error:
+        if pending:  # polars heard it, too, and ended a stream
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

@@ -348,8 +348,15 @@ class Trace:
         if self.partial:
             for batch in self.batches(columns):
                 yield {name: batch.column(name).to_numpy() for name in columns}
-        elif self.segments:
-            yield from decoded([self._files.inside(segment.file) for segment in self.segments], columns)
+            return
+        rows = 0
+        files = [self._files.inside(segment.file) for segment in self.segments]
+        for arrays in decoded(files, columns) if files else ():
+            rows += len(arrays[columns[0]])
+            yield arrays
+        if rows != self.rows:  # polars ends a stream in silence when somebody presses Ctrl-C
+            how = f"{rows:,} of {self.rows:,} events came"
+            raise Fault(f"the trace {self.path} was not read to its end", how, "replay it again")
 
     def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
         kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -109,6 +110,15 @@ def test_a_trace_cut_at_any_event_has_the_events_before_it(tmp_path):
         assert [at for part in cut.arrays(["ts_ns"]) for at in part["ts_ns"].tolist()] == every[:rows]
         assert cut.span_ns[1] == max(every[rows - 1], cut.span_ns[0])
     assert trace.rows == len(every)
+
+
+def test_a_stream_that_ends_early_is_never_taken_for_the_whole(monkeypatch, tmp_path):
+    trace = open_trace(small_traces.write(tmp_path / "a.trace"))
+    for batches in ([], [{"ts_ns": np.zeros(trace.rows - 1)}]):
+        monkeypatch.setattr("tracer.reader.decoded", lambda *_, those=batches: iter(those))
+        with pytest.raises(Fault) as caught:
+            list(trace.arrays(["ts_ns"]))
+        assert "was not read to its end" in caught.value.what
 
 
 def test_slicing_and_validating_refuse_a_damaged_trace(damaged, tmp_path):

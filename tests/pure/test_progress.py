@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from replay.progress import interrupts_held_back, progress
+from tracer import Fault
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,12 @@ def test_another_error_is_not_replaced_by_it():
     with pytest.raises(ValueError, match="another"), interrupts_held_back():  # noqa: PT012
         press()
         raise ValueError("another")
+
+
+def test_a_trace_that_could_not_be_read_since_was_interrupted():
+    with pytest.raises(KeyboardInterrupt), interrupts_held_back():  # noqa: PT012
+        press()
+        raise Fault("it was not read to its end", "nothing came", "replay it again")
 
 
 def test_it_comes_when_the_bar_is_told_of_events():
