@@ -13,8 +13,8 @@ from replay.buddy.hindsight import DirectFrees, FreeAtEnd, FreeFinder, can_be_to
 from replay.buddy.ops import meaning_of
 from replay.buddy.pageblocks import FirstTypes
 from replay.buddy.steps import Columns
+from replay.findings import Findings
 from replay.geometry import Geometry
-from replay.kept import Kept
 from replay.stretches import event_columns, events_again
 from tracer import Fault, FrameState, Trace
 
@@ -98,8 +98,8 @@ class Survey:
         return self.direct.tell(events_again(self.trace, cpus=cpus))
 
 
-def _kept(trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Kept | None:
-    return Kept(trace.identity, geometry, meaning) if trace.rows >= LONG_ROWS else None
+def _kept(trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Findings | None:
+    return Findings(trace.identity, geometry, meaning) if trace.rows >= LONG_ROWS else None
 
 
 def rows_to_read(trace: Trace, replays: int = 1) -> int:

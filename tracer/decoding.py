@@ -2,7 +2,7 @@
 
 For files that were read and checked before (`Files.batches` looks at each page's checksum and each row):
 a replay that comes after that needs some columns, as fast as they can be had. polars streams them in two
-thirds of pyarrow's time (`benchmarks.codecs`), in pieces that stay in the cache.
+thirds of pyarrow's time (`benchmarks.codecs`).
 """
 
 from collections.abc import Iterator

@@ -232,10 +232,7 @@ class FrameModel:
     @property
     def settled(self) -> "NDArray[np.uint8]":
         """`FrameState` per frame now, limbo settled."""
-        change = (self.state == FrameState.LIMBO).view(np.uint8)
-        change *= np.uint8(FrameState.LIMBO ^ FrameState.BUDDY)
-        change ^= self.state
-        return change
+        return np.where(self.state == FrameState.LIMBO, np.uint8(FrameState.BUDDY), self.state)
 
     def correct(self, state: "NDArray[np.uint8]") -> None:
         """Take over what a snapshot, limbo settled, says of the frames it knows (used or in the buddy)."""

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 MOST = 256  # traces of which something is kept; the ones not used for longest go
 
 
-class Kept:
-    """The place of one finding. Nothing depends on it: what cannot be kept or read is found again."""
+class Findings:
+    """Those about one trace. Nothing depends on them: what cannot be kept or read is found again."""
 
     def __init__(self, *key: object) -> None:
-        """`key`: all that the finding depends on, apart from this package's sources."""
+        """`key`: all that they depend on, apart from this package's sources."""
         digest = hashlib.blake2b(digest_size=16)
         for part in key:
             digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())

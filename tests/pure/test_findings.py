@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import replay
-from replay import kept, survey
-from replay.kept import Kept
+from replay import findings, survey
+from replay.findings import Findings
 from tests.golden.regenerate import TRACE
 from tracer import open_trace
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kept, "FOLDER", tmp_path)
+    monkeypatch.setattr(findings, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -59,29 +59,29 @@ def test_what_cannot_be_read_is_found_again(folder, content):
 
 
 def test_arrays_and_lines_come_back(folder):
-    place = Kept("a", np.arange(3))
+    place = Findings("a", np.arange(3))
     assert place.load("x") is None
     place.store({"x": np.arange(5)}, ["one", "zwei\x1b"])
     (x,), lines = place.load("x") or ([], [])
     assert (x.tolist(), lines) == ([0, 1, 2, 3, 4], ["one", "zwei\x1b"])
     assert place.load("y") is None
-    assert Kept("a", np.arange(4)).load("x") is None
+    assert Findings("a", np.arange(4)).load("x") is None
 
 
 def test_only_the_latest_are_kept(folder, monkeypatch):
-    monkeypatch.setattr(kept, "MOST", 3)
+    monkeypatch.setattr(findings, "MOST", 3)
     for number in range(6):
-        Kept(number).store({}, [])
-        os.utime(Kept(number)._path, ns=(number, number))
-    Kept(6).store({}, [])
-    assert [Kept(number).load() is not None for number in range(7)] == [False] * 4 + [True] * 3
+        Findings(number).store({}, [])
+        os.utime(Findings(number)._path, ns=(number, number))
+    Findings(6).store({}, [])
+    assert [Findings(number).load() is not None for number in range(7)] == [False] * 4 + [True] * 3
 
 
 def test_a_folder_that_cannot_be_written_is_no_fault(folder, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(kept, "FOLDER", tmp_path / "file")
-    Kept("a").store({}, [])
-    assert Kept("a").load() is None
+    monkeypatch.setattr(findings, "FOLDER", tmp_path / "file")
+    Findings("a").store({}, [])
+    assert Findings("a").load() is None
 
 
 def test_short_traces_are_not_worth_it(folder, tmp_path):
