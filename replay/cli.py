@@ -156,6 +156,21 @@ def host_of(text: str) -> "tuple[bool, Costs]":
 def validate(
     trace: TracePath,
     *,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also hold what the guest's own reporting must have done against what its host says "
+            "(docs/truth.md).",
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:key=value,...]",
+            help="With --truth: what that reporting is; by default a stock kernel's.",
+        ),
+    ] = None,
     max_wrong: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Exit 3 if more than this share of the changed frames is wrong."),
@@ -163,13 +178,15 @@ def validate(
     allow_loss: AllowLoss = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the model at the end of a trace with what the kernel said then."""
+    """Compare the model with what the kernel said, and with what the host says."""
     from replay.validation import validate as compare
     from replay.verdict_table import verdict_table
 
     if max_wrong is not None and not 0 <= max_wrong <= 1:
         raise Fault(f"--max-wrong {max_wrong} is not possible", "it is a share", "from 0 to 1, like 0.005")
-    verdict = compare(open_trace(trace))
+    if policy is not None and truth is None:
+        raise Fault("--policy says nothing here", "there is no --truth", "give both, or neither")
+    verdict = compare(open_trace(trace), truth, policy)
     if as_json:
         emit(verdict.to_json())
     else:

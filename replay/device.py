@@ -18,6 +18,7 @@ from replay.buddy.lists import slots_of
 from replay.jit import Int, compiled
 from replay.parameters import Parameter, values
 from replay.state import DEVICE, NEVER, PAGE_SIZE, STATE, State
+from replay.worker import first_later
 from tracer import Fault, duration_ns, write_duration
 
 if TYPE_CHECKING:
@@ -189,7 +190,10 @@ def submit(s: State, now_ns: Int) -> None:
     device.busy = 1
     device.submit_ns = now_ns
     device.done_ns = now_ns + service_ns
-    device.service_ns += service_ns
+    recorded_ns = first_later(s.done_ns, now_ns)
+    if recorded_ns < first_later(s.passes_ns, now_ns):  # the guest's own took so long, in the same pass
+        device.done_ns = recorded_ns
+    device.service_ns += device.done_ns - now_ns
 
 
 @compiled(nb.int64(STATE), inline=True)

@@ -32,6 +32,7 @@ from replay.start_block import unreported
 from replay.state import BACKINGS, new_state
 from replay.stretches import Brought, stretches
 from replay.survey import Survey, Unreadable
+from replay.worker import Worker
 from tracer import Fault, Guest, Trace
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Options:
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
+        worker: instants of the guest's own reporting that a model of it follows; none by default.
         threads: that policies share, by default one for each CPU this process may use. They change nothing.
     """
 
@@ -68,6 +70,7 @@ class Options:
     device: Device = field(default_factory=Device)
     logging: bool = False
     fragmentation: bool = False
+    worker: Worker = field(default_factory=Worker)
     threads: int = field(default_factory=usable_cpus)
 
     def check(self) -> None:
@@ -142,6 +145,7 @@ class Group:
                 to_tail=program.to_tail,
             ),
             switches_ns=options.device.switches_ns(now_ns),
+            worker_ns=(options.worker.passes_ns, options.worker.done_ns),
             bins_ns=self.bins_ns,
             log_rows=LOG_ROWS + program.capacity if options.logging else 1,
             logging=options.logging,

@@ -108,6 +108,7 @@ class Sizes:
                 inhibited=False,
                 device=device,
                 switches_ns=bins_ns[:0],
+                worker_ns=(bins_ns[:0], bins_ns[:0]),
                 bins_ns=bins_ns,
                 log_rows=self.log_rows + capacity if self.log_rows else 1,
                 logging=bool(self.log_rows),

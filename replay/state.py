@@ -157,6 +157,8 @@ class State(Bundle):
     timeline: Annotated[Any, NUMBERS_2D]  # each level's frames at each boundary of `bins_ns`
     bins_ns: Annotated[Any, NUMBERS]
     switches_ns: Annotated[Any, NUMBERS]  # when the device unregisters, registers again, and so on
+    passes_ns: Annotated[Any, NUMBERS]  # when the guest's own worker began passes, where it is followed
+    done_ns: Annotated[Any, NUMBERS]  # and when its report calls were over
     log: Annotated[Any, records(LOG)]
     shape: Annotated[Any, NUMBERS]
 
@@ -178,11 +180,15 @@ def new_state(
     inhibited: bool,
     device: "NDArray[np.void]",
     switches_ns: "NDArray[np.int64]",
+    worker_ns: "tuple[NDArray[np.int64], NDArray[np.int64]]",
     bins_ns: "NDArray[np.int64]",
     log_rows: int,
     logging: bool,
 ) -> State:
-    """An empty world: nothing free (`area` has base R), everything backed. `device`: a DEVICE row."""
+    """An empty world: nothing free (`area` has base R), everything backed. `device`: a DEVICE row.
+
+    `worker_ns`: instants to follow (`worker.Worker`), none where nothing is to be followed.
+    """
     granules = geometry.frames >> geometry.granule_order
     pages = max(-(-geometry.frames // (1 << geometry.host_order)), 1)
     shape = np.zeros(10, np.int64)
@@ -205,6 +211,8 @@ def new_state(
         timeline=np.zeros((LEVELS, len(bins_ns)), np.int64),
         bins_ns=bins_ns,
         switches_ns=switches_ns,
+        passes_ns=worker_ns[0],
+        done_ns=worker_ns[1],
         log=np.zeros(log_rows, LOG),
         shape=shape,
     )

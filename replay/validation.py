@@ -8,6 +8,7 @@ interval stands alone: what was lost in one does not spoil the next.
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from replay.buddy.ops import meaning_of
@@ -17,9 +18,11 @@ from replay.drift import JUDGED_STEPS, Drift, to_json
 from replay.geometry import Geometry
 from replay.limits import limits
 from replay.listing import Listed, listings
+from replay.policies import parse
 from replay.start import refuse_filtered
 from replay.stretches import pieces, snapshots_of
 from replay.survey import Survey
+from replay.truth.accuracy import Accuracy, accuracy
 from tracer import Fault, Snapshot, Trace
 
 _SUMS = ("steps", "exit_of_used", "entry_of_free", "outside", "unknown_ops")
@@ -34,6 +37,7 @@ class Verdict:
         listed: the free lists beside those read at the end, by zone and order; empty where none were.
         direct_frees: frees that the trace as a whole shows to have gone straight into the buddy.
         warnings: what limits the comparison.
+        truth: what the guest's own reporting was predicted to do beside what a host says; None: not asked.
     """
 
     trace: Trace
@@ -41,6 +45,7 @@ class Verdict:
     listed: list[Listed]
     direct_frees: int
     warnings: list[str]
+    truth: Accuracy | None = None
 
     @property
     def last(self) -> Comparison:
@@ -109,7 +114,7 @@ class Verdict:
             "samples": [self._sample_json(each) for drift in self.drifts for each in drift.samples],
             "lists": self.lists,
             "drift": [to_json(drift, self.trace.span_ns[0], self.zones) for drift in self.drifts],
-            "truth": None,
+            "truth": self.truth and self.truth.to_json(),
             "warnings": self.warnings,
         }
 
@@ -154,13 +159,18 @@ class Verdict:
         }
 
 
-def validate(trace: Trace) -> Verdict:
+def validate(trace: Trace, truth: Path | None = None, policy: str | None = None) -> Verdict:
     """Compare the model with every snapshot after the first, and with the samples in between.
 
+    `truth`: a file that tells what a host really got back (`docs/truth.md`), to be compared with what
+    `policy`, by default a stock kernel's own, must have reported.
+
     Raises:
-        Fault: when the trace has no two snapshots, or cannot be read.
+        Fault: when the trace has no two snapshots, or cannot be read; or the truth cannot.
     """
     refuse_filtered(trace)
+    setting = None if policy is None else parse(policy, trace.manifest.guest)
+    found = None if truth is None else accuracy(trace, truth, setting)
     if not trace.manifest.snapshots and trace.rows:
         raise Fault(
             f"the trace {trace.path} has no end snapshot and no other: there is nothing to compare with",
@@ -180,9 +190,9 @@ def validate(trace: Trace) -> Verdict:
     for until_ns, columns in pieces(survey.batches(), cuts):
         for interval in intervals:
             interval.feed(until_ns, columns)
-    found = [interval.finish() for interval in intervals]
+    comparisons = [interval.finish() for interval in intervals]
     listed = list(listings(survey, meaning))
-    return Verdict(trace, found, listed, len(survey.direct), _caveats(trace, shots))
+    return Verdict(trace, comparisons, listed, len(survey.direct), _caveats(trace, shots), found)
 
 
 def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:

@@ -6,7 +6,8 @@ from rich.table import Table
 
 from replay.counting import Counted
 from replay.drift import CAUSES, JUDGED_STEPS, Divergence
-from replay.tables import new_console, new_table
+from replay.tables import new_console, new_table, print_hanging
+from replay.truth.table import accuracy_lines, accuracy_table
 from replay.validation import Verdict
 from tracer import plain
 from tracer.units import human_duration
@@ -35,6 +36,10 @@ def verdict_table(verdict: Verdict) -> None:
             console.print(f"and {len(divergences) - SHOWN:,} more (--json has them all)")
         for cause in sorted({each.cause for each in divergences[:SHOWN]}):
             console.print(f"  {cause}: {CAUSES[cause]}", style="dim")
+    if verdict.truth:
+        console.print(accuracy_table(verdict.truth))
+        for line in accuracy_lines(verdict.truth):
+            print_hanging(console, plain(line))
     for warning in verdict.warnings:
         console.print(f"note: {plain(warning)}", style="dim", markup=False)
 

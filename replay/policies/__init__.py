@@ -14,6 +14,7 @@ _BUILT_IN = (
     "never", "upstream", "boundary", "bitmap", "hints", "balloon_hinting", "clairvoyant", "oracle",
 )  # fmt: skip
 CEILING = "oracle"  # what `share_of_oracle` is a share of
+OWN = "upstream"  # what a stock kernel does by itself
 
 
 @cache
@@ -70,3 +71,8 @@ def comparison(guest: Guest, order: int | None = None) -> list[Setting]:
 def ceiling(guest: Guest, order: int) -> Setting:
     """The policy that bounds all others at this order."""
     return policy_named(CEILING).settle(guest, {"order": order})
+
+
+def own(guest: Guest, order: int | None) -> Setting:
+    """What a stock kernel's own free page reporting does, at its reporting order if that is known."""
+    return policy_named(OWN).settle(guest, {} if order is None else {"order": order})

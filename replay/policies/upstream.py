@@ -36,6 +36,7 @@ from replay.policies.protocol import (
 )
 from replay.state import ISOLATE_TYPE, MAX_ORDER, MIGRATETYPES, NEVER, STATE, State
 from replay.state import ORDER as REPORTING_ORDER
+from replay.worker import first_later
 from tracer import Guest
 
 # Words of the policy's memory.
@@ -49,20 +50,28 @@ _IDLE, _REQUESTED, _ACTIVE = range(3)
 _WAITING, _ZONE_START, _LIST_START, _WALKING, _FULL, _REST = range(6)
 
 
-@compiled(nb.void(MEMORY, nb.int64))
-def _request(memory: Words, now_ns: Int) -> None:
+@compiled(nb.int64(STATE, MEMORY, nb.int64))
+def _pass_ns(s: State, memory: Words, now_ns: Int) -> Int:
+    """When the pass begins that is requested now: as the timer says, or as the guest's own did."""
+    if len(s.passes_ns):
+        return first_later(s.passes_ns, now_ns)
+    return fires_ns(memory, now_ns, memory[_DELAY_NS])
+
+
+@compiled(nb.void(STATE, MEMORY, nb.int64))
+def _request(s: State, memory: Words, now_ns: Int) -> None:
     """__page_reporting_request(): ask for a pass; only the first request starts the timer."""
     if memory[_STATE] == _IDLE:
-        memory[DEADLINE] = fires_ns(memory, now_ns, memory[_DELAY_NS])
+        memory[DEADLINE] = _pass_ns(s, memory, now_ns)
     memory[_STATE] = _REQUESTED
 
 
 @compiled(ARRIVE)
 def _arrive(
-    _s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int, quiet: bool, _cpu: Int
+    s: State, memory: Words, now_ns: Int, _unit: Int, _order: Int, _merged: Int, quiet: bool, _cpu: Int
 ) -> Int:
     if not quiet:
-        _request(memory, now_ns)
+        _request(s, memory, now_ns)
     return SLEEP
 
 
@@ -177,20 +186,20 @@ def _wake(s: State, memory: Words, now_ns: Int) -> Int:
     memory[_PHASE] = _WAITING
     memory[DEADLINE] = NEVER
     if memory[_STATE] == _REQUESTED and not memory[_GONE]:
-        memory[DEADLINE] = fires_ns(memory, now_ns, memory[_DELAY_NS])
+        memory[DEADLINE] = _pass_ns(s, memory, now_ns)
     else:
         memory[_STATE] = _IDLE
     return SLEEP
 
 
 @compiled(TELL)
-def _tell(_s: State, memory: Words, now_ns: Int, what: Int, _where: Int) -> None:
+def _tell(s: State, memory: Words, now_ns: Int, what: Int, _where: Int) -> None:
     """page_reporting_register() asks for a first pass; page_reporting_unregister() cancels what waits,
     lets a pass that runs come to its end, and queues no other.
     """
     if what == REGISTERED:
         memory[_GONE] = 0
-        _request(memory, now_ns)
+        _request(s, memory, now_ns)
     elif what == UNREGISTERED:
         memory[_GONE] = 1
         if memory[_PHASE] == _WAITING:
