@@ -1,0 +1,146 @@
+"""How right the model was, run by run, and the table of it that the README has.
+
+Usage: python -m tests.guest.verdict FOLDER… [--write README.md]
+Each FOLDER is one that `tests.guest.lab` made: ROUND/NAME/{RUNG}.trace and truth.parquet.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.harness import quote
+from replay.truth.accuracy import Accuracy, accuracy
+from tracer import open_trace
+
+RUNGS = ("tracepoints", "kprobes", "fentry")
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Held:
+    """One recording held against its host."""
+
+    kernel: str
+    name: str
+    rung: str
+    lost: int
+    found: Accuracy
+
+    @property
+    def key(self) -> Key:
+        """Recordings of the same key are rounds of the same thing."""
+        return self.kernel, self.name, self.rung
+
+
+def of_run(folder: Path) -> Iterator[Held]:
+    """Every recording of one machine."""
+    for rung in RUNGS:
+        path = folder / f"{rung}.trace"
+        if path.exists():
+            trace = open_trace(path)
+            kernel = ".".join(trace.manifest.guest.kernel_release.split(".")[:2])
+            found = accuracy(trace, folder / "truth.parquet")
+            yield Held(kernel, folder.name, rung, trace.manifest.lost, found)
+
+
+def all_in(folders: Iterable[Path]) -> Iterator[Held]:
+    """Every recording below these folders, round by round."""
+    for folder in folders:
+        for truth in sorted(folder.rglob("truth.parquet")):
+            yield from of_run(truth.parent)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _batches(found: Accuracy) -> float | None:
+    """Share of all calls, on either side, that are the same in both."""
+    most = max(found.batches.truth, found.batches.predicted)
+    return found.batches.same / most if most else None
+
+
+def _drops(found: Accuracy) -> float | None:
+    return found.host.passes_within / found.host.passes if found.host and found.host.passes else None
+
+
+# What a column is called, and what it shows of one recording.
+COLUMNS: Mapping[str, Callable[[Accuracy], float | None]] = {
+    "reports": lambda found: found.reports.truth,
+    "recall %": lambda found: _percent(found.reports.recall),
+    "precision %": lambda found: _percent(found.reports.precision),
+    "frames recall %": lambda found: _percent(found.frames.recall),
+    "frames precision %": lambda found: _percent(found.frames.precision),
+    "error p90 ms": lambda found: _ms(found.time_error.p90),
+    "passes %": lambda found: _percent(found.passes.recall),
+    "false passes": lambda found: found.passes.predicted - found.passes.same,
+    "calls %": lambda found: _percent(_batches(found)),
+    "heads %": lambda found: _percent(found.heads and found.heads.recall),
+    "from list heads %": lambda found: _percent(found.took_heads),
+    "drops within 1 %": lambda found: _percent(_drops(found)),
+    "memory off %": lambda found: _percent(found.host and found.host.off_share),
+}
+
+
+def table(held: Iterable[Held]) -> str:
+    """Markdown: a row for each kernel, workload and rung; of several rounds the median, least and most."""
+    rounds: dict[Key, list[Held]] = {}
+    for each in held:
+        rounds.setdefault(each.key, []).append(each)
+    head = ["kernel", "workload", "rung", "rounds", *COLUMNS]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for (kernel, name, rung), runs in sorted(rounds.items(), key=lambda item: _place(item[0])):
+        cells = [_cell([shows(run.found) for run in runs]) for shows in COLUMNS.values()]
+        lost = sum(run.lost for run in runs)
+        lines.append(_row([kernel, name, rung + (f", {lost} lost" if lost else ""), str(len(runs)), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _place(key: Key) -> tuple[list[int], str, int]:
+    kernel, name, rung = key
+    return [int(part) for part in kernel.split(".")], name, RUNGS.index(rung)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(values: Iterable[float | None]) -> str:
+    """The median, and the range where there is one."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return "-"
+    texts = [_number(value) for value in (median(known), known[0], known[-1])]
+    return texts[0] if texts[1] == texts[2] else f"{texts[0]} ({texts[1]}-{texts[2]})"
+
+
+def _number(value: float) -> str:
+    """Rounded such that only what is whole looks whole: 99.996 is no 100."""
+    text = f"{value:.2f}" if abs(value) < 100 or value != int(value) else f"{value:.0f}"
+    if text == "100.00" and value < 100:
+        return "99.99"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.guest.verdict", description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--write", type=Path, help="put the table between this page's lines <!-- truth -->")
+    options = parser.parse_args()
+    text = table(all_in(options.folders))
+    print(text, end="")
+    if options.write and not quote(options.write, "truth", text):
+        print(f"{options.write} has no lines <!-- truth -->", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
