@@ -42,14 +42,14 @@ class Worker:
         """
         import polars as pl
 
-        told = (Op.PASS_START, Op.REPORT, Op.REPORTING_PUT_BACK)
+        told = (Op.PASS_START, Op.REPORTING_ISOLATE, Op.REPORTING_PUT_BACK)
         if not {probe.op for probe in trace.manifest.probes} >= {int(op) for op in told}:
             return cls()
         of_worker = pl.col("op").is_in([int(op) for op in told])
         events = trace.events.filter(of_worker).select("ts_ns", "op").collect()
         ops, ts_ns = events["op"].to_numpy(), events["ts_ns"].to_numpy()
-        after_report = np.concatenate(([False], ops[:-1] == Op.REPORT))
-        done = (ops == Op.REPORTING_PUT_BACK) & after_report
+        reported = np.concatenate(([False], ops[:-1] == Op.REPORTING_ISOLATE))
+        done = (ops == Op.REPORTING_PUT_BACK) & reported
         return cls(ts_ns[ops == Op.PASS_START].copy(), ts_ns[done].copy())
 
 

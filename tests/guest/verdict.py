@@ -82,10 +82,10 @@ COLUMNS: Mapping[str, Callable[[Accuracy], float | None]] = {
     "passes %": lambda found: _percent(found.passes.recall),
     "false passes": lambda found: found.passes.predicted - found.passes.same,
     "calls %": lambda found: _percent(_batches(found)),
-    "heads %": lambda found: _percent(found.heads and found.heads.recall),
+    "heads %": lambda found: _percent(found.heads.recall if found.heads else None),
     "from list heads %": lambda found: _percent(found.took_heads),
     "drops within 1 %": lambda found: _percent(_drops(found)),
-    "memory off %": lambda found: _percent(found.host and found.host.off_share),
+    "memory off %": lambda found: _percent(found.host.off_share if found.host else None),
 }
 
 

@@ -42,13 +42,13 @@ def test_passes_begin_and_reports_end_with_their_first_put_back(tmp_path: Path) 
     assert (found.done_ns - 2_000_000).tolist() == [4, 9]
 
 
-def test_other_events_between_report_and_put_back_do_not_matter(tmp_path: Path) -> None:
-    found = worked(tmp_path / "a.trace", [Op.PASS_START, Op.REPORT, Op.ZONE_LOCKED, Op.REPORTING_PUT_BACK],
+def test_other_events_between_isolation_and_put_back_do_not_matter(tmp_path: Path) -> None:
+    found = worked(tmp_path / "a.trace", [Op.PASS_START, Op.REPORTING_ISOLATE, Op.ZONE_LOCKED, Op.REPORTING_PUT_BACK],
                    (*TOLD, Op.ZONE_LOCKED))  # fmt: skip
     assert (found.done_ns - 2_000_000).tolist() == [3]
 
 
-@pytest.mark.parametrize("lacking", [Op.PASS_START, Op.REPORT, Op.REPORTING_PUT_BACK])
+@pytest.mark.parametrize("lacking", [Op.PASS_START, Op.REPORTING_ISOLATE, Op.REPORTING_PUT_BACK])
 def test_what_was_not_all_probed_is_not_followed(tmp_path: Path, lacking: Op) -> None:
     probes = tuple(op for op in TOLD if op != lacking)
     found = worked(tmp_path / "a.trace", [op for op in probes for _ in range(2)], probes)
