@@ -38,7 +38,7 @@ def test_it_is_recorded_whole_on_the_rung_asked_for(pair: Path, rung: str) -> No
     assert manifest.reporting.active is True
     kept = {probe.op: probe.kept for probe in manifest.probes}
     for op in (Op.ZONE_LOCKED, Op.PCPU_DRAIN, Op.PAGE_FREE):
-        assert kept[op] > 100
+        assert kept[op] > 0
     if rung == "fentry":
         assert kept[Op.PASS_START] > 0
         assert kept[Op.REPORTING_ISOLATE] > 0
@@ -47,6 +47,6 @@ def test_it_is_recorded_whole_on_the_rung_asked_for(pair: Path, rung: str) -> No
 @pytest.mark.parametrize("rung", RUNGS)
 def test_no_step_is_impossible_and_nothing_is_wrong(pair: Path, rung: str) -> None:
     verdict = validate(open_trace(pair / f"{rung}.trace"))
-    assert verdict.fidelity["steps"] > 20_000
-    assert verdict.fidelity["frames_changed"] > 10_000
+    assert verdict.fidelity["steps"] > 5_000
+    assert verdict.fidelity["frames_changed"] > 5_000
     assert_the_end_tells_of_all_that_is_wrong(verdict)
