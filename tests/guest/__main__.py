@@ -1,10 +1,11 @@
-"""`python -m tests.guest [--out DIR] [--timeout S] -- COMMAND…`: run a command in a stock guest."""
+"""`python -m tests.guest [--kernel SERIES] [--out DIR] -- COMMAND…`: run a command in a stock guest."""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
 
+from tests.guest import stock
 from tests.guest.machine import MachineFailed, missing, run
 
 
@@ -14,10 +15,11 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=300, help="seconds for the command")
     parser.add_argument("--memory", type=int, default=2048, help="MiB")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--kernel", default=stock.SERIES, help="its series, such as 5.10, 6.12, 7.0")
     parser.add_argument("--append", default="", help="more of the kernel's command line")
     parser.add_argument("command", nargs="+", help="and its arguments, after --")
     options = parser.parse_args()
-    reason = missing()
+    reason = missing(options.kernel)
     if reason:
         print(f"no guest here: {reason}", file=sys.stderr)
         return 2
@@ -31,6 +33,7 @@ def main() -> int:
             memory_mib=options.memory,
             cpus=options.cpus,
             append=options.append,
+            kernel=options.kernel,
         )
     except MachineFailed as failure:
         print(failure, file=sys.stderr)

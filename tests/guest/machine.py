@@ -51,15 +51,15 @@ class Completed:
     console: str
 
 
-def missing() -> str | None:
-    """Why no machine can be booted here, or None."""
+def missing(kernel: str = stock.SERIES) -> str | None:
+    """Why no machine with this kernel can be booted here, or None."""
     if os.uname().machine != "x86_64":
         return f"the stock kernel is for x86-64, this is {os.uname().machine}"
     lacking = [program for program in (QEMU, "busybox", "setpriv") if shutil.which(program) is None]
     if lacking:
         return f"not installed: {', '.join(lacking)} (make setup)"
     try:
-        stock.fetch()
+        stock.fetch(kernel)
     except stock.NoKernel as reason:
         return str(reason)
     return None
@@ -76,15 +76,18 @@ class Machine:
         cpus: int = 2,
         append: str = "",
         qemu_args: Sequence[str] = (),
+        kernel: str = stock.SERIES,
     ) -> None:
         """Describe it; `with` boots it.
 
+        `kernel`: its series, as `stock.fetch` takes it.
         `append` goes to the kernel's command line, `qemu_args` to QEMU's: trace events and monitors
         that watch the machine from the hypervisor's side belong there.
         """
         self._out = files_out.absolute()
         self._size = ("-m", str(memory_mib), "-smp", str(cpus))
         self._append, self._extra = append, tuple(qemu_args)
+        self._series = kernel
         self._commands = 0
 
         self.folder = Path()  # its temporary files, while it runs
@@ -138,7 +141,7 @@ class Machine:
         return Completed(int(answer.split()[1]), out, err, self.console)
 
     def _boot(self) -> None:
-        kernel = stock.fetch()
+        kernel = stock.fetch(self._series)
         shares = [initramfs.Share("out", self._out)]
         self._control.mkdir()
         self._out.mkdir(parents=True, exist_ok=True)
@@ -241,6 +244,7 @@ def run(
     cpus: int = 2,
     append: str = "",
     qemu_args: Sequence[str] = (),
+    kernel: str = stock.SERIES,
 ) -> Completed:
     """Boot a machine, run one command in it, power it off.
 
@@ -248,7 +252,12 @@ def run(
         MachineFailed: as `Machine.run`.
     """
     machine = Machine(
-        files_out=files_out, memory_mib=memory_mib, cpus=cpus, append=append, qemu_args=qemu_args
+        files_out=files_out,
+        memory_mib=memory_mib,
+        cpus=cpus,
+        append=append,
+        qemu_args=qemu_args,
+        kernel=kernel,
     )
     with machine:
         return machine.run(argv, timeout_s=timeout_s)

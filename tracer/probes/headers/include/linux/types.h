@@ -27,6 +27,7 @@ typedef __s64 s64;
 typedef __SIZE_TYPE__ size_t;
 typedef __UINTPTR_TYPE__ uintptr_t;
 typedef int pid_t;
+typedef unsigned int gfp_t; /* older kernels say it in the layout of a tracepoint */
 #define bool _Bool
 
 #endif
