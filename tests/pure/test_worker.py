@@ -43,8 +43,8 @@ def test_passes_begin_and_reports_end_with_their_first_put_back(tmp_path: Path) 
 
 
 def test_other_events_between_isolation_and_put_back_do_not_matter(tmp_path: Path) -> None:
-    found = worked(tmp_path / "a.trace", [Op.PASS_START, Op.REPORTING_ISOLATE, Op.ZONE_LOCKED, Op.REPORTING_PUT_BACK],
-                   (*TOLD, Op.ZONE_LOCKED))  # fmt: skip
+    ops = [Op.PASS_START, Op.REPORTING_ISOLATE, Op.ZONE_LOCKED, Op.REPORTING_PUT_BACK]
+    found = worked(tmp_path / "a.trace", ops, (*TOLD, Op.ZONE_LOCKED))
     assert (found.done_ns - 2_000_000).tolist() == [3]
 
 
