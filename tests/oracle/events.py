@@ -15,8 +15,7 @@ class Events(World):
     # -- the start ----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        for frame in self.frames.managed:
-            self.host.set(frame, BACKED)
+        self.host.back(self.frames.managed)
         for unit in self.frames.free_units(self.reporting_order):
             self.since[unit] = self.setup.t0_ns if self.setup.start == "cold" else None
         blocks = self._start_blocks()
@@ -67,7 +66,7 @@ class Events(World):
             for unit in sorted({align_down(frame, self.reporting_order) for frame in frames}):
                 inside = [f for f in frames if align_down(f, self.reporting_order) == unit]
                 self._correct_unit(index, unit, {f: state[f] for f in inside})
-            self.free_history[index].append((ts, len(self.frames.free[index])))
+            self.free_history[index].append((ts, self.frames.n_free[index]))
         self.observe()
 
     def _correct_unit(self, zone: int, unit: int, said: dict[int, str]) -> None:
@@ -136,7 +135,7 @@ class Events(World):
         else:
             self._apply_exit(pfn, order, migratetype)
         if zone is not None:
-            self.free_history[zone].append((ts, len(self.frames.free[zone])))
+            self.free_history[zone].append((ts, self.frames.n_free[zone]))
         self.observe()
 
     def _apply_reshuffle(self, pfn: int) -> None:
@@ -211,7 +210,7 @@ class Events(World):
             self._note_missed(unit)
         self.host.touch(frames)
         for frame in frames:
-            if frame not in self.frames.managed:
+            if not self.frames.is_managed(frame):
                 self.host.set(frame, BACKED)
         self.frames.exit(pfn, order)
         for unit in broken:

@@ -43,6 +43,10 @@ class Host:
         else:
             self.reclaimed.discard(frame)
 
+    def back(self, frames: Iterable[int]) -> None:
+        """Frames that it has not heard of before are backed."""
+        self.state |= dict.fromkeys(frames, BACKED)
+
     def backed_in(self, frames: Iterable[int]) -> int:
         """How many of the frames are backed."""
         return sum(1 for frame in frames if self.state[frame] == BACKED)
