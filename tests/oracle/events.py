@@ -127,6 +127,9 @@ class Events(World):
         if kind == "reshuffle":
             self._apply_reshuffle(pfn)
             return
+        if kind == "claim":
+            self._learn(pfn, order, migratetype)
+            return
         zone = self.frames.zone_of_event(pfn, order)
         if zone is None:
             self.frames.outside += 1

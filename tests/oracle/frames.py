@@ -2,7 +2,6 @@
 
 from tests.oracle.guest import Guest, is_aligned
 
-
 ABSENT, USED, FREE, UNKNOWN = range(4)
 WORDS = ("absent", "used", "free", "unknown")
 

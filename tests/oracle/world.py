@@ -44,7 +44,7 @@ class World:
         self.cpu = 0  # of the event that is applied
         self.registered = True
         self.frames = FrameModel(setup.guest, setup.state)
-        self.types = PageblockTypes(setup.guest.pageblock_order)
+        self.types = PageblockTypes(setup.guest.pageblock_order, setup.types)
         self.lists = FreeLists(setup.guest, self.reporting_order, self.types)
         self.host = Host(setup.backing, setup.guest.page_size)
         self.batch: list[Isolated] = []
