@@ -20,7 +20,7 @@ from tracer import Trace, open_trace
 
 SOAK = bool(os.environ.get("PAGETIDE_SOAK"))
 SECOND_NS = 10**9
-SLICE_NS = (0, 10 * SECOND_NS)
+SLICE_NS = (24 * SECOND_NS, 27 * SECOND_NS)
 STARTS = ("steady", "cold", "recorded")
 # Beside its order, each at what it does by itself.
 POLICIES: dict[str, dict[str, Any]] = {
@@ -60,7 +60,7 @@ def recording(trace: Trace) -> Recording:
 @pytest.fixture(scope="module")
 def runs(trace: Trace) -> dict[Case, Run]:
     """What the engine makes of it: for each start, all policies and orders in one pass."""
-    found = {}
+    found: dict[Case, Run] = {}
     for start in STARTS:
         cases = [case for case in CASES if case[2] == start]
         settings = [
@@ -88,7 +88,7 @@ def plain(recording: Recording, trace: Trace, case: Case) -> model.Outcome:
 
 
 def test_the_recording_tells_enough_to_be_told_apart(recording: Recording, runs: dict[Case, Run]) -> None:
-    assert len(recording.events) > 100_000
+    assert len(recording.events) > 40_000
     blocks = {case: int(run.schedule.state.meters[0]["blocks"]) for case, run in runs.items()}
     silent = {case for case, reported in blocks.items() if not reported}
     assert {policy for policy, _, _ in silent} <= {"never", "boundary", "hints", "bitmap"}, blocks

@@ -1,6 +1,6 @@
 """Start, events and snapshots: what they do to the state of a replay."""
 
-from tests.oracle.guest import align_down, block_frames
+from tests.oracle.guest import align_down, block_frames, overlap
 from tests.oracle.host import BACKED, FRESH
 from tests.oracle.lists import split_toward
 from tests.oracle.setup import Event
@@ -219,7 +219,7 @@ class Events(World):
         for unit in broken:
             self._forget(unit)
         for block in self.batch:
-            block.exited |= set(frames) & set(block_frames(block.pfn, block.order))
+            block.exited |= set(overlap(frames, block_frames(block.pfn, block.order)))
         for piece, piece_order in self._step2(pfn, order, broken):
             self._take(piece, piece_order, migratetype)
 
@@ -240,9 +240,9 @@ class Events(World):
         """Take the range out of the lists and out of the blocks held isolated."""
         taken = 0
         for block in self.batch:
-            overlap = set(block_frames(pfn, order)) & set(block_frames(block.pfn, block.order))
-            if overlap and not block.collided:
-                taken += len(overlap)
+            frames = overlap(block_frames(pfn, order), block_frames(block.pfn, block.order))
+            if frames and not block.collided:
+                taken += len(frames)
                 self._collide(block, pfn, order)
         taken += self.lists.take(pfn, order, migratetype)
         if taken != 1 << order:

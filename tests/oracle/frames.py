@@ -1,5 +1,7 @@
 """Occupancy: which frames are managed and free, from the recorded events alone."""
 
+from itertools import compress
+
 from tests.oracle.guest import Guest, is_aligned
 
 ABSENT, USED, FREE, UNKNOWN = range(4)
@@ -13,14 +15,17 @@ class FrameModel:
     nothing was read of it, and its first event says what it was.  ``what`` has a byte for each.
     """
 
-    def __init__(self, guest: Guest, state: dict[int, str]) -> None:
-        """Start from ``state``: frame -> 'used' | 'free' | 'absent' | 'unknown'; the others are absent."""
+    def __init__(self, guest: Guest, state: dict[int, str] | bytes) -> None:
+        """Start from ``state``: frame -> word, those without one are absent; or bytes, as ``what``."""
         self.guest = guest
         self.what = bytearray(max(zone.end_pfn for zone in guest.zones))
         self.entry_of_free = 0
         self.exit_of_used = 0
         self.outside = 0
-        self._start_frames(state)
+        if isinstance(state, bytes):
+            self.what[:] = state
+        else:
+            self._start_frames(state)
         zones = [self.what[zone.start_pfn : zone.end_pfn] for zone in guest.zones]
         self.n_free = [zone.count(FREE) for zone in zones]  # by zone
         self.n_managed = sum(zone.count(USED) + zone.count(FREE) for zone in zones)
@@ -51,7 +56,8 @@ class FrameModel:
     @property
     def managed(self) -> list[int]:
         """The frames that are used or free, ascending."""
-        return [pfn for pfn, what in enumerate(self.what) if what in (USED, FREE)]
+        each = self.what.replace(bytes([UNKNOWN]), bytes([ABSENT]))
+        return list(compress(range(len(each)), each))
 
     def free_frames(self, zone: int) -> list[int]:
         """The free frames of one zone, ascending."""

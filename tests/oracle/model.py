@@ -95,7 +95,7 @@ POLICIES: dict[str, type[Replay]] = {
 
 def simulate(
     guest: Guest,
-    state: dict[int, str],
+    state: dict[int, str] | bytes,
     reported_heads: set[int],
     t0_ns: int,
     end_ns: int,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from tests.oracle.frames import FrameModel
 from tests.oracle.guest import MOVABLE, Guest, Zone, align_down, block_frames, is_aligned
 from tests.oracle.meaning import meaning_of
 from tests.oracle.setup import Event
@@ -32,10 +33,10 @@ class Row:
 
 @dataclass(frozen=True, repr=False)
 class Recording:
-    """What ``simulate`` wants to know of a trace; ``types`` by pageblock."""
+    """What ``simulate`` wants to know; ``state`` has a byte a frame, ``types`` are by pageblock."""
 
     guest: Guest
-    state: dict[int, str]
+    state: bytes
     reported_heads: set[int]
     types: dict[int, int]
     t0_ns: int
@@ -71,11 +72,12 @@ def read(trace: Trace) -> Recording:
     recorded = rows_of(trace)
     rows = once(guest, with_direct_frees(trace, recorded))
     state, heads = at_start(trace, rows)
+    frames = bytes(FrameModel(guest, state).what)
     types = first_types(guest, once(guest, recorded))
     types |= {head >> guest.pageblock_order: MOVABLE for head in heads}
     told = [(event, row.cpu) for row in rows if row.ts_ns > shot.end_ns for event in events_of(guest, row)]
     events, cpus = [event for event, _ in told], [cpu for _, cpu in told]
-    return Recording(guest, state, heads, types, shot.end_ns, trace.span_ns[1], events, cpus)
+    return Recording(guest, frames, heads, types, shot.end_ns, trace.span_ns[1], events, cpus)
 
 
 def rows_of(trace: Trace) -> list[Row]:

@@ -25,7 +25,7 @@ class Setup:
     """The arguments of one replay."""
 
     guest: Guest
-    state: dict[int, str]
+    state: dict[int, str] | bytes
     reported_heads: set[int]
     t0_ns: int
     end_ns: int
