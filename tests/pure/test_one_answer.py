@@ -21,7 +21,7 @@ TRACEPOINTS = (Op.ZONE_LOCKED, Op.PCPU_DRAIN, Op.PAGE_FREE)
 # Such that each reports something of a guest so small.
 POLICIES = (
     "upstream:gate=off,delay=100ms", "boundary:high_water=1", "bitmap:threshold=1", "hints:delay=100ms",
-    "balloon-hinting:every=1s", "clairvoyant:horizon=20ms", "oracle", "never",
+    "balloon-hinting:order=9,every=1s", "clairvoyant:horizon=20ms", "oracle", "never",
 )  # fmt: skip
 Row = tuple[int, Op, int, int, int, int, int]
 
