@@ -89,8 +89,10 @@ def test_compaction_that_tracepoints_do_not_show_changes_answers(tmp_path: Path)
 
 
 def test_a_trace_whose_entries_were_told_by_a_function_cannot_be_brought_down(tmp_path: Path) -> None:
-    told_by = {op: Op.BUDDY_FREE if op == Op.PCPU_DRAIN else op for op in Op}
-    rows = [(ts_ns, told_by[op], *where) for ts_ns, op, *where in history(1)]
+    rows = history(1)
+    for at, (ts_ns, op, pfn, order, kind, cpu, aux) in enumerate(rows):
+        if op == Op.PCPU_DRAIN:
+            rows[at] = (ts_ns, Op.BUDDY_FREE, pfn, order, kind, cpu, aux)
     upper = write(tmp_path / "upper.trace", rows, (Op.ZONE_LOCKED, Op.BUDDY_FREE, *OWN))
     with pytest.raises(ValueError, match="drains"):
         down_to_tracepoints(upper, tmp_path / "lower.trace")
