@@ -33,8 +33,8 @@ def traces(machine: Machine, out: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def quiet(machine: Machine, out: Path) -> Path:
-    """A folder with two recordings of a workload without compaction, with tracepoints only: one of each
-    choice of layers that has the buddy's.
+    """A folder with three recordings of a workload without compaction: with tracepoints only, one of each
+    choice of layers that has the buddy's, and one on the highest rung.
     """
     here = Path(__file__).parent
     argv: list[str | Path] = ["sh", here / "quiet.sh", out, sys.executable, here / "workload.py"]

@@ -1,6 +1,6 @@
 """Start, events and snapshots: what they do to the state of a replay."""
 
-from tests.oracle.guest import align_down, block_frames
+from tests.oracle.guest import align_down, block_frames, overlap
 from tests.oracle.host import BACKED, FRESH
 from tests.oracle.lists import split_toward
 from tests.oracle.setup import Event
@@ -15,8 +15,7 @@ class Events(World):
     # -- the start ----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        for frame in self.frames.managed:
-            self.host.set(frame, BACKED)
+        self.host.back(self.frames.managed)
         for unit in self.frames.free_units(self.reporting_order):
             self.since[unit] = self.setup.t0_ns if self.setup.start == "cold" else None
         blocks = self._start_blocks()
@@ -67,7 +66,7 @@ class Events(World):
             for unit in sorted({align_down(frame, self.reporting_order) for frame in frames}):
                 inside = [f for f in frames if align_down(f, self.reporting_order) == unit]
                 self._correct_unit(index, unit, {f: state[f] for f in inside})
-            self.free_history[index].append((ts, len(self.frames.free[index])))
+            self.free_history[index].append((ts, self.frames.n_free[index]))
         self.observe()
 
     def _correct_unit(self, zone: int, unit: int, said: dict[int, str]) -> None:
@@ -128,6 +127,9 @@ class Events(World):
         if kind == "reshuffle":
             self._apply_reshuffle(pfn)
             return
+        if kind == "claim":
+            self._learn(pfn, order, migratetype)
+            return
         zone = self.frames.zone_of_event(pfn, order)
         if zone is None:
             self.frames.outside += 1
@@ -136,7 +138,7 @@ class Events(World):
         else:
             self._apply_exit(pfn, order, migratetype)
         if zone is not None:
-            self.free_history[zone].append((ts, len(self.frames.free[zone])))
+            self.free_history[zone].append((ts, self.frames.n_free[zone]))
         self.observe()
 
     def _apply_reshuffle(self, pfn: int) -> None:
@@ -211,13 +213,13 @@ class Events(World):
             self._note_missed(unit)
         self.host.touch(frames)
         for frame in frames:
-            if frame not in self.frames.managed:
+            if not self.frames.is_managed(frame):
                 self.host.set(frame, BACKED)
         self.frames.exit(pfn, order)
         for unit in broken:
             self._forget(unit)
         for block in self.batch:
-            block.exited |= set(frames) & set(block_frames(block.pfn, block.order))
+            block.exited |= set(overlap(frames, block_frames(block.pfn, block.order)))
         for piece, piece_order in self._step2(pfn, order, broken):
             self._take(piece, piece_order, migratetype)
 
@@ -238,9 +240,9 @@ class Events(World):
         """Take the range out of the lists and out of the blocks held isolated."""
         taken = 0
         for block in self.batch:
-            overlap = set(block_frames(pfn, order)) & set(block_frames(block.pfn, block.order))
-            if overlap and not block.collided:
-                taken += len(overlap)
+            frames = overlap(block_frames(pfn, order), block_frames(block.pfn, block.order))
+            if frames and not block.collided:
+                taken += len(frames)
                 self._collide(block, pfn, order)
         taken += self.lists.take(pfn, order, migratetype)
         if taken != 1 << order:

@@ -1,53 +1,72 @@
 """Occupancy: which frames are managed and free, from the recorded events alone."""
 
-from tests.oracle.guest import Guest, align_up, block_frames, is_aligned
+from itertools import compress
+
+from tests.oracle.guest import Guest, is_aligned
+
+ABSENT, USED, FREE, UNKNOWN = range(4)
+WORDS = ("absent", "used", "free", "unknown")
 
 
 class FrameModel:
     """Which frames are managed and which of those are free: step 1, the trace's own truth.
 
     A frame is absent (not managed), used (managed, not free), free (managed and free) or unknown:
-    nothing was read of it, and its first event says what it was.
+    nothing was read of it, and its first event says what it was.  ``what`` has a byte for each.
     """
 
-    def __init__(self, guest: Guest, state: dict[int, str]) -> None:
-        """Start from ``state``: frame -> 'used' | 'free' | 'absent' | 'unknown'; the others are absent."""
+    def __init__(self, guest: Guest, state: dict[int, str] | bytes) -> None:
+        """Start from ``state``: frame -> word, those without one are absent; or bytes, as ``what``."""
         self.guest = guest
-        self.managed: set[int] = set()
-        self.unknown: set[int] = set()
-        self.free: list[set[int]] = [set() for _ in guest.zones]
+        self.what = bytearray(max(zone.end_pfn for zone in guest.zones))
         self.entry_of_free = 0
         self.exit_of_used = 0
         self.outside = 0
-        for pfn, what in state.items():
-            self._start_frame(pfn, what)
+        if isinstance(state, bytes):
+            self.what[:] = state
+        else:
+            self._start_frames(state)
+        zones = [self.what[zone.start_pfn : zone.end_pfn] for zone in guest.zones]
+        self.n_free = [zone.count(FREE) for zone in zones]  # by zone
+        self.n_managed = sum(zone.count(USED) + zone.count(FREE) for zone in zones)
 
-    def _start_frame(self, pfn: int, what: str) -> None:
-        if what == "absent":
-            return
-        if what not in ("used", "free", "unknown"):
-            raise ValueError(f"frame {pfn}: unknown state {what!r}")
-        zone = self.guest.zone_of_range(pfn, 1)
-        if zone is None:
-            raise ValueError(f"frame {pfn} is {what} but lies in no zone")
-        if what == "unknown":
-            self.unknown.add(pfn)
-            return
-        self.managed.add(pfn)
-        if what == "free":
-            self.free[zone].add(pfn)
+    def _start_frames(self, state: dict[int, str]) -> None:
+        codes = {word: code for code, word in enumerate(WORDS)}
+        for pfn, what in state.items():
+            if what not in codes:
+                raise ValueError(f"frame {pfn}: unknown state {what!r}")
+            if what != "absent":
+                self._check_place(pfn, what)
+                self.what[pfn] = codes[what]
+
+    def _check_place(self, pfn: int, what: str) -> None:
+        for zone in self.guest.zones:
+            if zone.start_pfn <= pfn < zone.end_pfn:
+                return
+        raise ValueError(f"frame {pfn} is {what} but lies in no zone")
 
     def state_of(self, pfn: int) -> str:
         """'used', 'free', 'absent' or 'unknown'."""
-        if pfn in self.unknown:
-            return "unknown"
-        if pfn not in self.managed:
-            return "absent"
-        return "free" if any(pfn in free for free in self.free) else "used"
+        return WORDS[self.what[pfn]] if 0 <= pfn < len(self.what) else "absent"
+
+    def is_managed(self, pfn: int) -> bool:
+        """Whether the frame is used or free."""
+        return self.what[pfn] in (USED, FREE)
+
+    @property
+    def managed(self) -> list[int]:
+        """The frames that are used or free, ascending."""
+        each = self.what.replace(bytes([UNKNOWN]), bytes([ABSENT]))
+        return list(compress(range(len(each)), each))
+
+    def free_frames(self, zone: int) -> list[int]:
+        """The free frames of one zone, ascending."""
+        limits = self.guest.zones[zone]
+        return [pfn for pfn in range(limits.start_pfn, limits.end_pfn) if self.what[pfn] == FREE]
 
     def free_count(self) -> int:
         """Number of free frames of the guest."""
-        return sum(len(free) for free in self.free)
+        return sum(self.n_free)
 
     def zone_of_event(self, pfn: int, order: int) -> int | None:
         """The zone of a well-formed event: aligned, order <= max_order, inside one zone."""
@@ -65,12 +84,8 @@ class FrameModel:
         if zone is None:
             self.outside += 1
             return False
-        frames = set(block_frames(pfn, order))
-        if frames & self.free[zone]:
+        if FREE in self._become(zone, pfn, order, FREE):
             self.entry_of_free += 1
-        self.unknown -= frames
-        self.managed |= frames
-        self.free[zone] |= frames
         return True
 
     def exit(self, pfn: int, order: int) -> bool:
@@ -83,37 +98,39 @@ class FrameModel:
         if zone is None:
             self.outside += 1
             return False
-        frames = set(block_frames(pfn, order))
-        if frames - self.free[zone] - self.unknown:
+        before = self._become(zone, pfn, order, USED)
+        if USED in before or ABSENT in before:
             self.exit_of_used += 1
-        self.unknown -= frames
-        self.managed |= frames
-        self.free[zone] -= frames
         return True
+
+    def _become(self, zone: int, pfn: int, order: int, what: int) -> bytearray:
+        """All frames of the block become used or free; returns what they were."""
+        size = 1 << order
+        before = self.what[pfn : pfn + size]
+        self.what[pfn : pfn + size] = bytes([what]) * size
+        self.n_free[zone] += (size if what == FREE else 0) - before.count(FREE)
+        self.n_managed += before.count(ABSENT) + before.count(UNKNOWN)
+        return before
 
     def correct(self, pfn: int, what: str) -> None:
         """A snapshot says that one frame is 'used' or 'free'; no step, so nothing is impossible."""
         zone = self.guest.zone_of_range(pfn, 1)
-        if zone is None:
-            return
-        self.unknown.discard(pfn)
-        self.managed.add(pfn)
-        (self.free[zone].add if what == "free" else self.free[zone].discard)(pfn)
+        if zone is not None:
+            self._become(zone, pfn, 0, WORDS.index(what))
 
     def is_wholly_free(self, pfn: int, order: int) -> bool:
         """Whether [pfn, pfn + 2**order) lies wholly inside one zone and all of it is free."""
-        zone = self.guest.zone_of_range(pfn, 1 << order)
-        if zone is None:
+        if self.guest.zone_of_range(pfn, 1 << order) is None:
             return False
-        return all(frame in self.free[zone] for frame in block_frames(pfn, order))
+        return self.what.count(FREE, pfn, pfn + (1 << order)) == 1 << order
 
     def free_units(self, order: int) -> list[int]:
         """The wholly free units of ``order``, ascending."""
-        units = []
-        for zone in self.guest.zones:
-            for pfn in range(align_up(zone.start_pfn, order), zone.end_pfn, 1 << order):
-                if self.is_wholly_free(pfn, order):
-                    units.append(pfn)
+        units: list[int] = []
+        for (_, block_order), heads in self.free_blocks().items():
+            if block_order >= order:
+                for head in heads:
+                    units += range(head, head + (1 << block_order), 1 << order)
         return sorted(units)
 
     def free_blocks(self) -> dict[tuple[int, int], list[int]]:
@@ -123,14 +140,11 @@ class FrameModel:
         """
         blocks: dict[tuple[int, int], list[int]] = {}
         for index, zone in enumerate(self.guest.zones):
-            pfn = zone.start_pfn
-            while pfn < zone.end_pfn:
-                if pfn not in self.free[index]:
-                    pfn += 1
-                    continue
+            pfn = self.what.find(FREE, zone.start_pfn, zone.end_pfn)
+            while pfn >= 0:
                 order = self._largest_free_order_at(pfn)
                 blocks.setdefault((index, order), []).append(pfn)
-                pfn += 1 << order
+                pfn = self.what.find(FREE, pfn + (1 << order), zone.end_pfn)
         return blocks
 
     def _largest_free_order_at(self, pfn: int) -> int:

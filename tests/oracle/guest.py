@@ -48,6 +48,11 @@ def block_frames(pfn: int, order: int) -> range:
     return range(pfn, pfn + (1 << order))
 
 
+def overlap(one: range, other: range) -> range:
+    """The frames that both have."""
+    return range(max(one.start, other.start), min(one.stop, other.stop))
+
+
 def align_down(pfn: int, order: int) -> int:
     """``pfn`` rounded down to a multiple of 2**order."""
     return pfn >> order << order

@@ -43,6 +43,10 @@ class Host:
         else:
             self.reclaimed.discard(frame)
 
+    def back(self, frames: Iterable[int]) -> None:
+        """Frames that it has not heard of before are backed."""
+        self.state |= dict.fromkeys(frames, BACKED)
+
     def backed_in(self, frames: Iterable[int]) -> int:
         """How many of the frames are backed."""
         return sum(1 for frame in frames if self.state[frame] == BACKED)
@@ -56,14 +60,15 @@ class Host:
         """
         result = Discard()
         block = block_frames(pfn, order)
-        for frame in block:
-            if self.backing == "2m" and not self._host_page_inside(frame, block):
-                result.acknowledged_only += 1
-            elif self.state[frame] == BACKED:
-                self.set(frame, RECLAIMED)
-                result.new.append(frame)
-            else:
-                result.redundant += 1
+        inside: Iterable[int] = block
+        if self.backing == "2m":
+            inside = [frame for frame in block if self._host_page_inside(frame, block)]
+        reached = [self.state[frame] for frame in inside]
+        result.acknowledged_only = len(block) - len(reached)
+        result.redundant = len(reached) - reached.count(BACKED)
+        result.new = [frame for frame, what in zip(inside, reached, strict=True) if what == BACKED]
+        self.state |= dict.fromkeys(result.new, RECLAIMED)
+        self.reclaimed |= set(result.new)
         return result
 
     def _host_page_inside(self, frame: int, block: range) -> bool:
@@ -92,8 +97,10 @@ class Host:
     def _brought_back(self, page: int, touched: list[int]) -> list[int]:
         """The frames of one host page that a touch of ``touched`` makes the host back."""
         lacking_touched = self._lacking(touched)
+        if self.backing == "4k" or not lacking_touched:
+            return lacking_touched
         lacking_page = self._lacking(self._page_frames(page))
-        if self.backing == "2m" and lacking_touched:
+        if self.backing == "2m":
             return lacking_page
         if self.backing == "thp" and len(lacking_page) == self.host_page:
             return lacking_page

@@ -46,7 +46,7 @@ class FreeLists:
 
     def nr_free(self, zone: int, order: int) -> int:
         """free_area[order].nr_free: blocks of this order, all migratetypes, reported included."""
-        return sum(1 for b in self.blocks.values() if (b.zone, b.order) == (zone, order))
+        return sum(len(heads) for key, heads in self.lists.items() if key[:2] == (zone, order))
 
     def has(self, zone: int, pfn: int, order: int) -> bool:
         """page_is_buddy(): ``pfn`` heads a listed block of exactly ``order`` in ``zone``."""
@@ -148,7 +148,7 @@ class FreeLists:
         They stay reported; a block larger than the pageblock stays where it is.
         """
         inside = block_frames(start, self.guest.pageblock_order)
-        for pfn in sorted(p for p in self.blocks if p in inside):
+        for pfn in [p for p in inside if p in self.blocks]:
             block = self.blocks[pfn]
             if block.migratetype != migratetype and block.order <= self.guest.pageblock_order:
                 self.remove(pfn)
@@ -173,7 +173,7 @@ class FreeLists:
         if head is not None:
             self._take_from(head, pfn, order, migratetype)
             return 1 << order
-        inside = [p for p in self.blocks if p in block_frames(pfn, order)]
+        inside = [p for p in block_frames(pfn, order) if p in self.blocks]
         return sum(1 << self.remove(p).order for p in inside)
 
     def _take_from(self, head: int, pfn: int, order: int, migratetype: int) -> None:

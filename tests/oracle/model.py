@@ -11,6 +11,7 @@ The rooms, from the bottom up:
 * ``lists``               the buddy free lists of orders >= R, with the kernel's head and tail rules;
 * ``host``                per frame: backed, reclaimed (given up because of a report) or fresh;
 * ``setup``, ``outcome``  what goes into one replay, and what comes out of it;
+* ``recorded``            the same of a recorded trace;
 * ``world``, ``events``, ``replay``  one replay: its state, what happens to it, whose turn it is;
 * ``reporting``           isolation, report and way back, for the policies that have a device;
 * ``scanning``, ``containers``  going over captured hints, and what they are kept in;
@@ -94,7 +95,7 @@ POLICIES: dict[str, type[Replay]] = {
 
 def simulate(
     guest: Guest,
-    state: dict[int, str],
+    state: dict[int, str] | bytes,
     reported_heads: set[int],
     t0_ns: int,
     end_ns: int,
@@ -112,6 +113,7 @@ def simulate(
     cpus: list[int] | None = None,
     fail_every: int = 0,
     switches: list[int] | None = None,
+    types: dict[int, int] | None = None,
 ) -> Outcome:
     """Replay the events of [t0_ns, end_ns] under one policy.
 
@@ -126,6 +128,7 @@ def simulate(
     that were read at the start, each from head to tail. ``bins_ns``: instants at which the outcome
     tells what managed memory was made of. ``cpus``: of each event. Every ``fail_every``-th report to the
     device fails; at the ``switches`` it unregisters, registers, and so on.
+    ``types``: of pageblocks at the start, by number; the others are MOVABLE.
     """
     setup = Setup(
         guest,
@@ -146,5 +149,6 @@ def simulate(
         cpus or [],
         fail_every,
         switches or [],
+        types or {},
     )
     return POLICIES[policy](setup).run()

@@ -4,12 +4,12 @@ from tests.oracle.guest import MERGEABLE, MOVABLE, align_down
 
 
 class PageblockTypes:
-    """The migratetype of every pageblock; all MOVABLE at the start (pageblock_flags)."""
+    """The migratetype of every pageblock; MOVABLE at the start unless told (pageblock_flags)."""
 
-    def __init__(self, pageblock_order: int) -> None:
-        """All pageblocks start as MOVABLE."""
+    def __init__(self, pageblock_order: int, told: dict[int, int] | None = None) -> None:
+        """``told``: types at the start by number of the pageblock; the others start as MOVABLE."""
         self.pageblock_order = pageblock_order
-        self._types: dict[int, int] = {}
+        self._types: dict[int, int] = dict(told or {})
 
     def get(self, pfn: int) -> int:
         """get_pageblock_migratetype(): the type of the pageblock that contains ``pfn``."""

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from tests.oracle.replay import Replay
 
 Event = tuple[int, str, int, int, int]
-"""(ts_ns, 'enter' | 'exit' | 'reshuffle', pfn, order, migratetype or -1 when unknown).
+"""(ts_ns, 'enter' | 'exit' | 'reshuffle' | 'claim', pfn, order, migratetype or -1 when unknown).
 
 A reshuffle is compaction's search of the free lists of the zone of ``pfn``; its order is 0.
+A claim gives the pageblocks of a block a type, and what is free in them moves along.
 """
 
 Correction = tuple[int, dict[int, str]]
@@ -24,7 +25,7 @@ class Setup:
     """The arguments of one replay."""
 
     guest: Guest
-    state: dict[int, str]
+    state: dict[int, str] | bytes
     reported_heads: set[int]
     t0_ns: int
     end_ns: int
@@ -41,6 +42,7 @@ class Setup:
     cpus: list[int] = field(default_factory=list)
     fail_every: int = 0
     switches: list[int] = field(default_factory=list)
+    types: dict[int, int] = field(default_factory=dict)
 
     @property
     def reporting_order(self) -> int:
@@ -62,5 +64,8 @@ class Setup:
         if self.cpus and len(self.cpus) != len(self.events):
             raise ValueError("cpus are as many as events, or none")
         for _, kind, _, _, migratetype in self.events:
-            if kind not in ("enter", "exit", "reshuffle") or migratetype >= self.guest.n_migratetypes:
+            if (
+                kind not in ("enter", "exit", "reshuffle", "claim")
+                or migratetype >= self.guest.n_migratetypes
+            ):
                 raise ValueError(f"bad event kind {kind!r} or migratetype {migratetype}")

@@ -44,7 +44,7 @@ class World:
         self.cpu = 0  # of the event that is applied
         self.registered = True
         self.frames = FrameModel(setup.guest, setup.state)
-        self.types = PageblockTypes(setup.guest.pageblock_order)
+        self.types = PageblockTypes(setup.guest.pageblock_order, setup.types)
         self.lists = FreeLists(setup.guest, self.reporting_order, self.types)
         self.host = Host(setup.backing, setup.guest.page_size)
         self.batch: list[Isolated] = []
@@ -52,7 +52,7 @@ class World:
         self.last_freed: dict[int, int | None] = {}  # kept when the unit breaks
         self.told: set[int] = set()
         self.free_history: list[list[tuple[int, int]]] = [[] for _ in self.guest.zones]
-        self.free_at_start = [len(free) for free in self.frames.free]
+        self.free_at_start = list(self.frames.n_free)
         self._init_meters()
 
     def _init_meters(self) -> None:
@@ -123,7 +123,7 @@ class World:
         if elapsed:
             self._note_peak()
         self.reclaimed_byte_ns += len(self.host.reclaimed) * page * elapsed
-        self.managed_byte_ns += len(self.frames.managed) * page * elapsed
+        self.managed_byte_ns += self.frames.n_managed * page * elapsed
         self.free_byte_ns += self.frames.free_count() * page * elapsed
         self.reportable_byte_ns += len(self.since) * self.size(self.reporting_order) * elapsed
         if self.setup.bins_ns and elapsed:

@@ -13,8 +13,8 @@ from replay.invariants import violations
 from replay.policies import policy_named
 from replay.state import FREE
 from tests.oracle.model import FrameModel
+from tests.pure.same_answer import lists_of
 from tests.pure.small_guests import Case, columns, full_orders, oracle_guest, start_of
-from tests.pure.test_engine_against_oracle import lists_of
 from tracer import FrameState
 
 EXAMPLES = 2000 if os.environ.get("PAGETIDE_SOAK") else 30

@@ -13,8 +13,9 @@ from replay.policies.plain import Verbs, blocks, free_lists, is_reported, listed
 from replay.policies.protocol import ORDER, REGISTERED, REPORT, SLEEP, Policy, new_memory
 from replay.state import NEVER
 from tests.pure.plain_upstream import PLAIN_ORACLE, PLAIN_UPSTREAM
+from tests.pure.same_answer import lists_of
 from tests.pure.small_guests import T0_NS, Case, How, cases, guest, left_behind, run_engine, zone
-from tests.pure.test_engine_against_oracle import hows, lists_of
+from tests.pure.test_engine_against_oracle import hows
 from tracer import Fault
 
 MS = 1_000_000

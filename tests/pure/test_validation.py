@@ -103,9 +103,9 @@ def write(path: Path, world: World) -> Path:
 
 
 def _shot(writer: TraceWriter, world: World, name: str, at_ns: int) -> Snapshot:
-    free = world.frames(at_ns).free[0]
+    free = world.frames(at_ns).free_frames(0)
     state = np.full(FRAMES, FrameState.USED, np.uint8)
-    state[list(free)] = FrameState.BUDDY
+    state[free] = FrameState.BUDDY
     times = np.full(FRAMES // 4096, at_ns, np.int64)
     runs = runs_table(state, RawFrames(np.zeros(FRAMES, np.uint8), times, times + 1))
     info = BuddyInfo(0, "Normal", world.counts(at_ns), at_ns + 50, at_ns + 60)

@@ -70,7 +70,7 @@ class Told:
 
     @property
     def free(self) -> list[int]:
-        return sorted(self.frames.free[0])
+        return self.frames.free_frames(0)
 
 
 def brought(world: World, shot: Shot) -> dict[int, str]:

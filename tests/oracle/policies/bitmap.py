@@ -36,7 +36,8 @@ class BitmapReplay(Scanning):
         """All bits, and those that cover no managed frame (of their zone) now."""
         holes = 0
         for zone, limits in enumerate(self.guest.zones):
-            managed = {f for f in self.frames.managed if limits.start_pfn <= f < limits.end_pfn}
+            frames = range(limits.start_pfn, limits.end_pfn)
+            managed = [frame for frame in frames if self.frames.is_managed(frame)]
             covered = {(frame - self.base(zone)) >> self.reporting_order for frame in managed}
             holes += self.n_bits(zone) - len(covered)
         return sum(self.n_bits(zone) for zone in range(len(self.guest.zones))), holes
