@@ -84,7 +84,7 @@ def test_a_machine_that_ended_says_so_and_the_next_test_gets_another(guest: None
 def test_a_recording_that_fails_ends_those_beside_it_with_its_reason(machine: Machine, out: Path) -> None:
     folder = out / "failing"
     (folder / "both.trace" / "precious").mkdir(parents=True)
-    argv = ["sh", HERE / "quiet.sh", folder, sys.executable, HERE / "workload.py"]
+    argv: list[str | Path] = ["sh", HERE / "quiet.sh", folder, sys.executable, HERE / "workload.py"]
     done = machine.run(argv, timeout_s=SCRIPT_TIMEOUT_S)
     assert done.returncode != 0
     assert "both.trace was the first to fail" in done.stderr
