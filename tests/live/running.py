@@ -11,6 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from tracer.format import Segment
+from tracer.recording.merger import rank
+
 REPO = Path(__file__).parents[2]
 PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
 WORKLOAD = [sys.executable, str(Path(__file__).parent / "workload.py")]
@@ -110,6 +115,13 @@ def wait_for_start(trace: Path) -> None:
     """Wait until the start snapshot is on disk."""
     wait_until((trace / "manifest.json").is_file)
     wait_until(lambda: manifest_of(trace)["snapshots"])
+
+
+def assert_spans(segment: Segment, ts_ns: "pl.Series") -> None:
+    """Its times are those of its first and last row; merged with one that has no row, they reach further."""
+    assert segment.first_ts_ns <= ts_ns[0] <= ts_ns[-1] <= segment.last_ts_ns
+    if rank(segment) == 1:
+        assert (segment.first_ts_ns, segment.last_ts_ns) == (ts_ns[0], ts_ns[-1])
 
 
 def packets(order: int, blocks: int, times: int = 1) -> list[str]:

@@ -17,6 +17,7 @@ from tests.live.running import (
     TIMEOUT_S,
     WORKLOAD,
     answer,
+    assert_spans,
     bounded_started,
     fault,
     manifest_of,
@@ -172,7 +173,7 @@ def assert_consistent(trace: Trace) -> None:
         assert len(ts_ns) == segment.rows
         if not segment.rows:
             continue  # only what was seen beside the events
-        assert (ts_ns[0], ts_ns[-1]) == (segment.first_ts_ns, segment.last_ts_ns)
+        assert_spans(segment, ts_ns)
         assert previous_ns <= ts_ns[0]
         assert ts_ns.is_sorted()
         previous_ns = ts_ns[-1]
