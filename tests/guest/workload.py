@@ -2,14 +2,13 @@
 holes, huge pages, programs and, when asked for, at the end memory full of small holes of which huge
 pages are wanted, and compaction of all of it.
 
-Usage: python workload.py SECONDS [compact]. The same steps each time.
+Usage: python workload.py ROUNDS [compact]. The same steps each time, however long they take.
 """
 
 import mmap
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 MIB = 1 << 20
@@ -33,11 +32,10 @@ def punch_holes(piece: mmap.mmap, dice: random.Random, size_bytes: int = CHUNK_B
             piece.madvise(mmap.MADV_DONTNEED, start, size_bytes)
 
 
-def work(seconds: float, seed: int = 1) -> None:
+def work(rounds: int, seed: int = 1) -> None:
     dice = random.Random(seed)
-    end = time.monotonic() + seconds
     pieces: list[mmap.mmap] = []
-    while time.monotonic() < end:
+    for _ in range(rounds):
         while pieces and (sum(map(len, pieces)) > MAX_LIVE_BYTES or dice.random() < 0.4):
             pieces.pop(dice.randrange(len(pieces))).close()
         pieces.append(allocate(dice))
@@ -61,7 +59,7 @@ def provoke_compaction(seed: int = 2) -> None:
 
 
 if __name__ == "__main__":
-    work(float(sys.argv[1]))
+    work(int(sys.argv[1]))
     if sys.argv[2:] == ["compact"]:
         provoke_compaction()
     print("worked")

@@ -11,13 +11,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tracer.format import Segment
+from tracer.recording.merger import rank
+
 REPO = Path(__file__).parents[2]
 PAGETIDE = [sys.executable, "-c", "from replay.main import main; main()"]
 WORKLOAD = [sys.executable, str(Path(__file__).parent / "workload.py")]
-# Allocates and frees 64 MiB for ever: some 100,000s of events a second, with no pause.
-_STEADY = "import mmap\nwhile True: mmap.mmap(-1, 1 << 26, mmap.MAP_PRIVATE | mmap.MAP_POPULATE).close()"
-STEADY = [sys.executable, "-c", _STEADY]
-TIMEOUT_S = 90
+# Allocates and frees 64 MiB so many times, its last argument: some 30,000 events each time.
+_MUCH = """import mmap, sys
+for _ in range(int(sys.argv[1])): mmap.mmap(-1, 1 << 26, mmap.MAP_PRIVATE | mmap.MAP_POPULATE).close()
+"""
+MUCH = [sys.executable, "-c", _MUCH]
+TIMEOUT_S = 600  # a last net: what takes long on a busy machine is waited for
 
 
 def pagetide(*args: object, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -89,18 +94,32 @@ def manifest_of(trace: Path) -> dict[str, Any]:
     return value
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for something that must come."""
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for something that must come, while the process that is to bring it runs."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.005)
+
+
+def stored_rows(trace: Path) -> int:
+    """Events in the closed segments of a recording that goes on."""
+    lines = (trace / "segments.jsonl").read_text().splitlines(keepends=True)
+    return sum(json.loads(line)["line"]["rows"] for line in lines if line.endswith("\n"))
 
 
 def wait_for_start(trace: Path) -> None:
     """Wait until the start snapshot is on disk."""
     wait_until((trace / "manifest.json").is_file)
     wait_until(lambda: manifest_of(trace)["snapshots"])
+
+
+def assert_spans(segment: Segment, ts_ns: Any) -> None:
+    """Its times are those of its first and last row; merged with one that has no row, they reach further."""
+    assert segment.first_ts_ns <= ts_ns[0] <= ts_ns[-1] <= segment.last_ts_ns
+    if rank(segment) == 1:
+        assert (segment.first_ts_ns, segment.last_ts_ns) == (ts_ns[0], ts_ns[-1])
 
 
 def packets(order: int, blocks: int, times: int = 1) -> list[str]:

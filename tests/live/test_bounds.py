@@ -1,12 +1,25 @@
 """A recording that may run for ever stays within its bounds, and what it keeps is a whole trace."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from replay import validate
-from tests.live.running import WORKLOAD, answer, bounded, pagetide
+from tests.live.running import (
+    TIMEOUT_S,
+    WORKLOAD,
+    answer,
+    assert_spans,
+    bounded_started,
+    manifest_of,
+    pagetide,
+    wait_for_start,
+    wait_until,
+)
 from tracer import Trace, open_trace
 from tracer.recording.merger import rank
 
@@ -16,17 +29,29 @@ KEEP_NS = 3 * SECOND_NS
 
 @pytest.fixture(scope="module")
 def kept(live: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    """Eight seconds of the workload, of which the last three are kept, in segments of 40 ms.
+    """Twelve seconds of the workload, of which the last three are kept, in segments of 40 ms.
 
     On a busy machine a snapshot alone takes seconds, and nothing may be old yet: then it is recorded longer.
     """
-    for seconds in (8, 16, 32):
-        path = tmp_path_factory.mktemp("kept") / "a.trace"
-        done = bounded(path, {"keep_ns": KEEP_NS, "segment_ns": SECOND_NS // 25}, *WORKLOAD, seconds)
-        assert done.returncode == 0, done.stderr
-        if open_trace(path).manifest.discarded_events:
-            break
+    path = tmp_path_factory.mktemp("kept") / "a.trace"
+    settings = {"keep_ns": KEEP_NS, "segment_ns": SECOND_NS // 25}
+    recorded_until(path, settings, 12, lambda: manifest_of(path)["discarded_events"])
     return open_trace(path)
+
+
+def recorded_until(
+    path: Path, settings: dict[str, Any], seconds: int, enough: Callable[[], object]
+) -> dict[str, Any]:
+    """Record the workload for so long and until there is enough; returns what `bounded` says."""
+    file = path.with_suffix(".enough")
+    with bounded_started(path, settings, *WORKLOAD, seconds, file) as recorder:
+        wait_for_start(path)
+        wait_until(enough, recorder)
+        file.touch()
+        out, err = recorder.communicate(timeout=TIMEOUT_S)
+    assert recorder.returncode == 0, err
+    told: dict[str, Any] = json.loads(out)
+    return told
 
 
 def files(trace: Trace, kind: str) -> set[str]:
@@ -41,9 +66,10 @@ def test_the_oldest_snapshot_kept_is_the_start(kept: Trace) -> None:
     assert kept.start == shots[0]
     # A quarter of what is kept is the time between snapshots; none older than needed is left.
     assert shots[-1].end_ns - shots[0].end_ns >= KEEP_NS - SECOND_NS // 10
-    # (what became old while it ended, and waited for a snapshot being taken, is still there).
+    # (what became old while it ended, and waited for a snapshot being taken or for a busy machine, is still
+    # there: a fraction of what was recorded).
     longest_ns = max(shot.end_ns - shot.begin_ns for shot in shots)
-    assert shots[-1].begin_ns - shots[1].end_ns <= KEEP_NS + SECOND_NS + longest_ns
+    assert shots[-1].begin_ns - shots[1].end_ns <= KEEP_NS + 3 * SECOND_NS + longest_ns
     assert files(kept, "frames") == {f"frames/{shot.name}.parquet" for shot in shots}
 
 
@@ -74,7 +100,7 @@ def test_what_is_kept_replays(kept: Trace) -> None:
 def test_max_size_ends_a_recording_below_it(tmp_path: Path) -> None:
     path, most = tmp_path / "a.trace", 2 << 20
     flags = ["--max-size", "2MiB", "--segment", "200ms", "--json"]
-    told = answer(pagetide("record", path, *flags, "--", *WORKLOAD, 60))
+    told = answer(pagetide("record", path, *flags, "--", *WORKLOAD, 600))
     trace = open_trace(path)
     print(told["size_bytes"] / most)
     assert trace.complete, trace.warnings
@@ -84,13 +110,22 @@ def test_max_size_ends_a_recording_below_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def resynced(live: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    """Four seconds of the workload with a snapshot each half second, in segments of 40 ms."""
+def told_and_resynced(live: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Trace]:
+    """Five seconds of the workload with a snapshot each half second, in segments of 40 ms: until there are
+    some of the ones, and some of the others are merged.
+    """
     path = tmp_path_factory.mktemp("resynced") / "a.trace"
-    flags = {"resync_ns": SECOND_NS // 2, "segment_ns": SECOND_NS // 25}
-    done = bounded(path, flags, *WORKLOAD, 4)
-    assert done.returncode == 0, done.stderr
-    return open_trace(path)
+
+    def enough() -> bool:
+        return len(manifest_of(path)["snapshots"]) >= 4 and any((path / "events").glob("*-*.parquet"))
+
+    told = recorded_until(path, {"resync_ns": SECOND_NS // 2, "segment_ns": SECOND_NS // 25}, 5, enough)
+    return told, open_trace(path)
+
+
+@pytest.fixture(scope="module")
+def resynced(told_and_resynced: tuple[dict[str, Any], Trace]) -> Trace:
+    return told_and_resynced[1]
 
 
 def test_resync_takes_snapshots_on_the_way(resynced: Trace) -> None:
@@ -117,15 +152,14 @@ def test_many_short_segments_are_merged_in_order(resynced: Trace) -> None:
         column = pl.read_parquet(resynced.path / segment.file, columns=["ts_ns"])["ts_ns"]
         assert len(column) == segment.rows
         if segment.rows:
-            assert (column[0], column[-1]) == (segment.first_ts_ns, segment.last_ts_ns)
+            assert_spans(segment, column)
 
 
-def test_samples_are_a_second_apart_through_all_merging(resynced: Trace) -> None:
+def test_no_sample_is_lost_in_all_merging(told_and_resynced: tuple[dict[str, Any], Trace]) -> None:
+    told, resynced = told_and_resynced
     samples = pl.from_arrow(resynced.samples)
     assert isinstance(samples, pl.DataFrame)
     zones = resynced.manifest.zones
     seconds = samples.filter(pl.col("zone") == len(zones) - 1)["read_begin_ns"]
-    assert len(seconds) >= 4
+    assert len(seconds) == told["samples"] >= 4
     assert seconds.is_sorted()
-    # The thread that samples gives way to all others; a sample that is gone leaves two seconds.
-    assert seconds.diff().drop_nulls().max() <= 1.9 * SECOND_NS  # type: ignore[operator]

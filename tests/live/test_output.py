@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.running import fault, pagetide, started, wait_for_start
+from tests.live.running import TIMEOUT_S, fault, pagetide, started, wait_for_start
 from tracer import open_trace
 
 
@@ -20,7 +20,7 @@ def test_a_trace_that_is_renamed_meanwhile_is_whole_under_its_new_name(tmp_path:
         path.mkdir()
         time.sleep(0.5)
         recorder.send_signal(signal.SIGINT)
-        _, err = recorder.communicate(timeout=30)
+        _, err = recorder.communicate(timeout=TIMEOUT_S)
     assert recorder.returncode == 0, err
     assert open_trace(moved).complete
     assert not list(path.iterdir())
@@ -28,10 +28,10 @@ def test_a_trace_that_is_renamed_meanwhile_is_whole_under_its_new_name(tmp_path:
 
 def test_a_trace_that_is_removed_meanwhile_ends_the_recording(tmp_path: Path) -> None:
     path = tmp_path / "a.trace"
-    with started("record", path, "--segment", "200ms", "--", "sleep", 60) as recorder:
+    with started("record", path, "--segment", "200ms", "--", "sleep", 600) as recorder:
         wait_for_start(path)
         shutil.rmtree(path)
-        _, err = recorder.communicate(timeout=30)
+        _, err = recorder.communicate(timeout=TIMEOUT_S)
     text = fault(subprocess.CompletedProcess([], recorder.returncode, "", err), 2)
     assert "recording stopped early" in text
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import stat
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.running import REPO, answer, fault, pagetide, started, wait_for_start, wait_until
+from tests.live.running import REPO, TIMEOUT_S, answer, fault, pagetide, started, wait_for_start, wait_until
 from tracer import open_trace
 
 NOBODY = 65534
@@ -112,21 +113,22 @@ def owners_and_modes(trace: Path) -> set[tuple[bool, int, int, int]]:
 def test_under_sudo_all_is_the_users_but_the_command_is_roots(open_folder: Path) -> None:
     path, told = open_folder / "a.trace", open_folder / "told"
     sudo = ("env", f"SUDO_UID={NOBODY}", f"SUDO_GID={NOBODY}")
-    script = f"cp /proc/self/status {told}.new; env >{told}.env; mv {told}.new {told}; exec sleep 60"
+    script = f"cp /proc/self/status {told}.new; env >{told}.env; mv {told}.new {told}; exec sleep 600"
     command = ["sh", "-c", script]
-    flags = ["--duration", "2s", "--segment", "200ms", "--mode", "0640"]
+    flags = ["--segment", "200ms", "--mode", "0640"]
     with started("record", path, *flags, "--", *command, prefix=sudo) as recorder:
         wait_for_start(path)
-        wait_until(told.exists)
+        wait_until(told.exists, recorder)
         assert privileges_of_all_threads(recorder.pid) == {(users(NOBODY), users(NOBODY), *[NONE] * 3)}
         assert status_of(recorder.pid)["Groups"].split() == [str(NOBODY)]
         assert owners_and_modes(path) == {(True, NOBODY, NOBODY, 0o750), (False, NOBODY, NOBODY, 0o640)}
-        _, err = recorder.communicate(timeout=30)
-    assert recorder.returncode == 0, err
+        recorder.send_signal(signal.SIGINT)
+        _, err = recorder.communicate(timeout=TIMEOUT_S)
+    assert recorder.returncode == 128 + signal.SIGINT, err
 
     trace = open_trace(path)
     assert trace.complete
-    assert trace.manifest.ended_by == "duration"
+    assert trace.manifest.ended_by == "SIGINT"
     assert owners_and_modes(path) == {(True, NOBODY, NOBODY, 0o750), (False, NOBODY, NOBODY, 0o640)}
     mine = told.read_text()
     assert f"Uid:\t{users(0)}" in mine
@@ -138,10 +140,11 @@ def test_under_sudo_all_is_the_users_but_the_command_is_roots(open_folder: Path)
 
 def test_plain_root_keeps_no_capability_and_the_trace_private(tmp_path: Path) -> None:
     path = tmp_path / "a.trace"
-    with started("record", path, "--duration", "1s", "--segment", "200ms") as recorder:
+    with started("record", path, "--segment", "200ms") as recorder:
         wait_for_start(path)
         assert privileges_of_all_threads(recorder.pid) == {(users(0), users(0), *[NONE] * 3)}
-        _, err = recorder.communicate(timeout=30)
+        recorder.send_signal(signal.SIGINT)
+        _, err = recorder.communicate(timeout=TIMEOUT_S)
     assert recorder.returncode == 0, err
     assert owners_and_modes(path) == {(True, 0, 0, 0o700), (False, 0, 0, 0o600)}
 

@@ -1,10 +1,9 @@
 """What can no longer be read while recording is noted, and recording goes on."""
 
 import shutil
-import time
 from pathlib import Path
 
-from tests.live.running import WORKLOAD, bounded_started, wait_for_start
+from tests.live.running import TIMEOUT_S, WORKLOAD, bounded_started
 from tracer import Trace, open_trace
 from tracer.guest.files import GuestFiles
 from tracer.guest.procfs import read_zones
@@ -15,19 +14,17 @@ SECOND_NS = 1_000_000_000
 
 
 def record_and_empty(tmp_path: Path, name: str, resync_s: int) -> Trace:
-    """Record the workload for as long as two resyncs take to come; the file says nothing any more half a
-    second after the start. Resyncs count from where the start snapshot began, which may take a second.
+    """Record the workload for longer than two resyncs take to come; the file says nothing any more from
+    where the command starts on, right behind the start snapshot.
     """
     path, ours = tmp_path / "a.trace", tmp_path / "proc"
     ours.mkdir()
     copy(name, ours / name)
     prefix = ("unshare", "--mount", "sh", "-c", INSTEAD, str(ours), name)
-    settings, command = {"resync_ns": resync_s * SECOND_NS}, [*WORKLOAD, 2 * resync_s]
+    settings, emptied = {"resync_ns": resync_s * SECOND_NS}, ["sh", "-c", ': >"$0"; exec "$@"', ours / name]
+    command = [*emptied, *WORKLOAD, 3 * resync_s]
     with bounded_started(path, settings, *command, prefix=prefix) as recorder:
-        wait_for_start(path)
-        time.sleep(0.5)
-        (ours / name).write_bytes(b"")
-        _, err = recorder.communicate(timeout=60)
+        _, err = recorder.communicate(timeout=TIMEOUT_S)
     assert recorder.returncode == 0, err
     return open_trace(path)
 

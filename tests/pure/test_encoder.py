@@ -372,3 +372,17 @@ def test_the_counters_of_a_killed_recording_are_those_of_its_last_segment(bench)
     bench.segment(counted(4))
     trace = bench.end()
     assert trace.manifest.probes[0].kept == trace.rows == 2
+
+
+def test_the_size_of_a_file_is_known_while_and_after_it_is_closed(tmp_path):
+    bench = Bench(tmp_path)
+    file = bench.encoder._open(BASE)
+    assert file.size_bytes == 0
+    file.append(pa.table({name: [1] for name in file._schema.names}, schema=file._schema))
+    written = file.size_bytes
+    assert written > 0
+    bench.encoder._file = file
+    file.close()
+    assert bench.encoder.open_bytes == written
+    bench.encoder._file = None
+    bench.end()

@@ -112,10 +112,7 @@ class Encoder:
     def open_bytes(self) -> int:
         """Bytes of the segment being written."""
         file = self._file
-        try:
-            return file.size_bytes if file else 0
-        except ValueError:  # it was closed meanwhile
-            return 0
+        return file.size_bytes if file else 0
 
     def _run(self) -> None:
         priority.lower()
