@@ -158,27 +158,28 @@ def _passes(truth: pl.DataFrame, reports: pl.DataFrame) -> tuple[Found, Errors]:
 
 
 def _heads(trace: Trace, predicted: Predicted, truth: pl.DataFrame, reports: pl.DataFrame) -> Found | None:
-    """Of blocks to which nothing happened since the end snapshot began to be read."""
+    """Of blocks to which nothing happened since the end snapshot began to be read, nor to a neighbour that
+    they might merge with.
+    """
     shot = trace.manifest.snapshot("end")
     if shot is None:
         return None
     geometry = predicted.run.group.geometry
-    moved = _moved_since(trace, shot.begin_ns, geometry.frames)
+    late = _named(trace, geometry.frames).filter(pl.col("ts_ns") >= shot.begin_ns).collect()
+    moved = frames_of(late, geometry.frames)
     for ranges in (truth, reports):
-        moved |= frames_of(ranges.filter(pl.col("ts_ns") >= shot.begin_ns), len(moved))
-    seen = Frames.of(trace.frames("end"), geometry.frames).reported_heads
-    told = predicted.reported_heads
-    seen, told = seen[~moved[seen]], told[~moved[told]]
+        moved |= frames_of(ranges.filter(pl.col("ts_ns") >= shot.begin_ns), geometry.frames)
+    largest = np.flatnonzero(moved) >> geometry.max_order  # the blocks of that order that they are in
+    heads = Frames.of(trace.frames("end"), geometry.frames).reported_heads, predicted.reported_heads
+    seen, told = (pfns[~np.isin(pfns >> geometry.max_order, largest)] for pfns in heads)
     return Found(len(seen), len(told), len(np.intersect1d(seen, told)))
 
 
-def _moved_since(trace: Trace, begin_ns: int, frames: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Frames that an event names, from an instant on."""
-    late = trace.events.filter(pl.col("ts_ns") >= begin_ns)
+def _named(trace: Trace, frames: int) -> pl.LazyFrame:
+    """Which frames each event names: `ts_ns`, `pfn`, `pages`."""
     first, order = (pl.col(name).cast(pl.Int64) for name in ("pfn", "order"))
-    named = late.select(first, (pl.lit(2, pl.Int64) ** order).alias("pages"))
-    ranges = named.filter(pl.col("pfn") + pl.col("pages") <= frames).collect()
-    return frames_of(ranges, frames)
+    named = trace.events.select("ts_ns", first, (pl.lit(2, pl.Int64) ** order).alias("pages"))
+    return named.filter(pl.col("pfn") + pl.col("pages") <= frames)
 
 
 def refuse_strangers(told: Truth, predicted: Predicted) -> None:
