@@ -12,7 +12,7 @@ import numpy as np
 REQUEST = b"whattime"  # eight bytes: so many raise a serial line's interrupt at once
 ANSWER = struct.Struct("<q")
 WINDOW_NS = 4_000_000_000
-_INTERVAL_S, _BURST = 0.1, 60
+_INTERVAL_S, _BURST = 0.1, 100
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,24 @@ class Ping:
         return (self.sent_ns + self.received_ns) // 2
 
 
+class ClockJumped(Exception):
+    """The pings do not lie around one line."""
+
+
 @dataclass(frozen=True)
 class GuestClock:
     """guest = guest_ns + rate * (host - host_ns).
 
     Attributes:
-        error_ns: the largest distance of a ping that was kept from the line.
-        round_trip_ns: the longest that one of them took: beyond half of it no ping can be wrong.
-        pings: how many were kept.
+        error_ns: it cannot be further off than this: every ping was sent before the guest read its clock,
+            and received after.
+        pings: how many were asked.
     """
 
     host_ns: int
     guest_ns: int
     rate: float
     error_ns: int
-    round_trip_ns: int
     pings: int
 
     def of_host(self, host_ns: int) -> int:
@@ -55,17 +58,29 @@ class GuestClock:
 
 
 def fit(pings: list[Ping], window_ns: int = WINDOW_NS) -> GuestClock:
-    """The line through the fastest ping of each window: what was slow says little."""
+    """The rate from the fastest ping of each window (what was slow says little), the offset from the two
+    bounds that all pings give.
+
+    Raises:
+        ValueError: when they are too few, or all of one moment.
+        ClockJumped: when no line fits between what was sent and what was received.
+    """
     kept = _fastest(pings, window_ns)
     if len(kept) < 2:
         raise ValueError(f"a line needs pings in two windows of {window_ns} ns, there are {len(kept)}")
     host0, guest0 = kept[0].middle_ns, kept[0].guest_ns
-    host = np.array([ping.middle_ns - host0 for ping in kept], np.float64)
-    ahead = np.array([ping.guest_ns - guest0 for ping in kept], np.float64) - host
-    slope, offset = np.polyfit(host, ahead, 1)
-    error = np.abs(ahead - (offset + slope * host)).max()
-    longest = max(ping.round_trip_ns for ping in kept)
-    return GuestClock(host0, guest0 + round(offset), 1 + slope, round(error), longest, len(kept))
+    # Differences, which are small: a float has no room for the ns of a clock that runs for months.
+    middle, sent, received = (
+        np.array([getattr(ping, name) - host0 for ping in some], np.float64)
+        for name, some in (("middle_ns", kept), ("sent_ns", pings), ("received_ns", pings))
+    )
+    slope, _ = np.polyfit(middle, np.array([p.guest_ns - guest0 for p in kept], np.float64) - middle, 1)
+    guest = np.array([p.guest_ns - guest0 for p in pings], np.float64)
+    most, least = (guest - sent - slope * sent).min(), (guest - received - slope * received).max()
+    if most < least:
+        raise ClockJumped(f"the clocks are no line: pings contradict each other by {least - most:.0f} ns")
+    offset, error = (most + least) / 2, (most - least) / 2
+    return GuestClock(host0, guest0 + round(offset), 1 + float(slope), round(error), len(pings))
 
 
 def _fastest(pings: list[Ping], window_ns: int) -> list[Ping]:

@@ -58,7 +58,6 @@ def _metadata(seen: Seen) -> dict[str, str]:
         "source": f"QEMU {seen.qemu}: ram_block_discard_range, virtqueue_pop",
         "backing": BACKING,
         "clock_error_ns": str(clock.error_ns),
-        "clock_round_trip_ns": str(clock.round_trip_ns),
         "clock_pings": str(clock.pings),
         "clock_rate": repr(clock.rate),
         "wall_step_ns": str(seen.wall_step_ns),

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.guest.clocks import Ping, fit
+from tests.guest.clocks import ClockJumped, Ping, fit
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -33,13 +33,13 @@ def test_the_line_is_found_though_most_pings_are_slow(rate):
         host_ns = START_NS + seconds * S
         assert clock.of_host(host_ns) == pytest.approx(guest_of(host_ns, rate), abs=20_000)
     assert clock.rate == pytest.approx(rate, abs=1e-6)
-    assert clock.error_ns <= 20_000
-    assert 200_000 <= clock.round_trip_ns < 300_000
+    assert 90_000 < clock.error_ns < 110_000  # half of what the fastest takes
 
 
-def test_a_clock_that_is_no_line_has_a_large_error():
+def test_a_clock_that_jumps_is_refused():
     bent = [Ping(p.sent_ns, p.received_ns, p.guest_ns + 5 * MS * (n > 300)) for n, p in enumerate(pings(1.0))]
-    assert fit(bent).error_ns > MS
+    with pytest.raises(ClockJumped, match="contradict each other"):
+        fit(bent)
 
 
 def test_pings_of_one_moment_are_no_line():
