@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,8 +212,11 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None
 
 def _memory_file(pid: int) -> Path:
     """The memfd behind the guest's memory, as QEMU has it open."""
-    files = Path(f"/proc/{pid}/fd")
-    found = [file for file in files.iterdir() if str(file.readlink()).startswith("/memfd:memory-backend")]
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it is closed by now: the guest opens and closes the host's files
+            if str(file.readlink()).startswith("/memfd:memory-backend"):
+                found.append(file)
     assert len(found) == 1, f"{len(found)} files hold the guest's memory"
     return found[0]
 

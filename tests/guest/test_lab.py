@@ -77,7 +77,5 @@ def test_all_was_reported_when_a_recording_began_and_when_it_ended(run: Run, run
 
 
 def test_nothing_but_traces_and_truth_is_left(run: Run) -> None:
-    assert {path.name for path in Path(run.out).iterdir()} == {
-        *(f"{r}.trace" for r in RUNGS),
-        "truth.parquet",
-    }
+    traces = {f"{rung}.trace" for rung in RUNGS}
+    assert {path.name for path in run.out.iterdir()} == {*traces, "truth.parquet"}
