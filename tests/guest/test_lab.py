@@ -1,10 +1,18 @@
 """The lab's short workload: what the hypervisor saw is whole, and fits what it got back."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from tests.guest.lab import Run, perform, print_passes
+from tests.guest.machine import REPO
+from tests.guest.test_machine import is_running, wait_for_child
 from tests.guest.truth import SCHEMA, passes_of
 from tracer import open_trace
 
@@ -79,3 +87,17 @@ def test_all_was_reported_when_a_recording_began_and_when_it_ended(run: Run, run
 def test_nothing_but_traces_and_truth_is_left(run: Run) -> None:
     traces = {f"{rung}.trace" for rung in RUNGS}
     assert {path.name for path in run.out.iterdir()} == {*traces, "truth.parquet"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_lab_leaves_nothing_running_and_no_temporary_files(
+    guest: None, tmp_path: Path, number: signal.Signals
+) -> None:
+    argv = [sys.executable, "-m", "tests.guest.lab", "--workload", "short", "--out", str(tmp_path / "out")]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(argv, cwd=REPO, env=env, stderr=subprocess.DEVNULL) as process:
+        pid = wait_for_child(process.pid)
+        process.send_signal(number)
+        assert process.wait(30) != 0
+    assert not is_running(pid)
+    assert not list(tmp_path.glob("pagetide-guest-*"))
