@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.guest.clocks import ClockJumped
+from tests.guest.discards import UnexpectedTrace
 from tests.guest.hypervisor import Hypervisor, wait_for
 from tests.guest.machine import Machine, MachineFailed, missing
 from tests.guest.running import ANY_PROCESSOR, PAGETIDE
@@ -51,7 +53,7 @@ def perform(run: Run) -> None:
     """Boot, record the workload, wait until all is reported, write the truth.
 
     Raises:
-        LabFailed, MachineFailed, TimeoutError: when it could not be done. Nothing is left running.
+        LabFailed, MachineFailed, UnexpectedTrace, ClockJumped, OSError: when it could not be done. Nothing is left running.
     """
     shutil.rmtree(run.out, ignore_errors=True)
     work = run.out / ".lab"
@@ -152,17 +154,23 @@ def main() -> int:
         print(f"no guest here: {reason}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    for number in range(1, options.rounds + 1):
-        for workload in options.workload:
-            out = options.out.absolute() / str(number) / workload
-            run = Run(workload, tuple(options.rung), out, settled=not options.unsettled)
-            try:
-                perform(run)
-            except (LabFailed, MachineFailed, TimeoutError) as failure:
-                print(f"{workload}: {failure}", file=sys.stderr)
-                return 1
-            print_passes(run)
-    return 0
+    runs = [
+        Run(name, tuple(options.rung), options.out.absolute() / str(number) / name, not options.unsettled)
+        for number in range(1, options.rounds + 1)
+        for name in options.workload
+    ]
+    return 0 if all([_done(run) for run in runs]) else 1  # all of them, also after one that failed
+
+
+def _done(run: Run) -> bool:
+    """Perform it and say what came of it, or why nothing did."""
+    try:
+        perform(run)
+    except (LabFailed, MachineFailed, UnexpectedTrace, ClockJumped, OSError) as failure:
+        print(f"{run.out}: {failure}", file=sys.stderr)
+        return False
+    print_passes(run)
+    return True
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ def thp_off(dice: random.Random) -> None:
 def short(dice: random.Random) -> None:
     """Some of each in a quarter of the time."""
     hog(400, huge=True, hold_s=0.2)
+    time.sleep(5)  # nothing else moves while that is reported
     programs(20)
     taken = [piece(60, huge=False) for _ in range(3)]
     time.sleep(2.5)
