@@ -102,7 +102,7 @@ class Pinger:
         """Connect to the guest's serial line, a unix socket; its server runs already."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(line))
-        self._socket.settimeout(30)
+        self._socket.settimeout(120)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ping_on, daemon=True)
         self.failure: Exception | None = None

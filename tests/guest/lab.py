@@ -25,7 +25,7 @@ RUNGS = ("tracepoints", "kprobes", "fentry")
 ALL = tuple(name for name in WORKLOADS if name != "short")
 # More than 512 free blocks of order 10 need more memory than that.
 MEMORY_MIB, LARGER_MIB = 2048, {"big-frees": 2816}
-SETTLE, QUIET_S, LEAST_QUIET_S, MOST_S = "10s", 5.0, 10.0, 240.0
+SETTLE, QUIET_S, LEAST_QUIET_S, MOST_S = "10s", 5.0, 10.0, 600.0
 _WORKLOADS = Path(__file__).with_name("workloads.py")
 
 
@@ -80,7 +80,7 @@ def _record(run: Run, machine: Machine, hypervisor: Hypervisor, work: Path) -> N
     for rung in run.rungs:
         _begin(run, rung, machine, work)
     (work / "begun").touch()
-    done = machine.run([sys.executable, _WORKLOADS, run.workload], timeout_s=300)
+    done = machine.run([sys.executable, _WORKLOADS, run.workload], timeout_s=MOST_S)
     if done.returncode:
         raise LabFailed(f"{run.workload} exited with {done.returncode}: {done.stderr}")
     time.sleep(LEAST_QUIET_S - QUIET_S)
