@@ -32,13 +32,15 @@ _WORKLOADS = Path(__file__).with_name("workloads.py")
 @dataclass(frozen=True)
 class Run:
     """What to do in one machine. `out` is its folder. `settled`: all that is free has been reported when
-    the recordings begin; otherwise big frees go on until all have begun.
+    the recordings begin; otherwise big frees go on until all have begun. `options`: more of `pagetide
+    record`, for each of them.
     """
 
     workload: str
     rungs: tuple[str, ...]
     out: Path
     settled: bool = True
+    options: tuple[str, ...] = ()
 
     @property
     def truth(self) -> Path:
@@ -97,7 +99,7 @@ def _begin(run: Run, rung: str, machine: Machine, work: Path) -> None:
     began = work / f"{rung}.began"
     command = f": >{shlex.quote(str(began))}; read line <{_fifo(rung)}; :"
     settle = ["--settle", SETTLE] if run.settled else []
-    options = ["--ring", "8MiB", *settle, *(["--resync", "5s"] if rung == "tracepoints" else [])]
+    options = ["--ring", "8MiB", *settle, *run.options]
     argv = [*PAGETIDE, "record", str(run.out / f"{rung}.trace"), *options, "--", "sh", "-c", command]
     machine.run(["mkfifo", _fifo(rung)], timeout_s=20)
     _in_background(machine, argv, work / rung, PAGETIDE_RUNG=rung, **ANY_PROCESSOR)
@@ -149,14 +151,17 @@ def main() -> int:
     parser.add_argument("--rung", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--rounds", type=int, default=1, help="how often to do each, to see the spread")
     parser.add_argument("--unsettled", action="store_true", help="begin while free memory is unreported")
+    parser.add_argument("--option", nargs="+", default=[], help="more of `pagetide record`: resync=5s")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if reason := missing():
         print(f"no guest here: {reason}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    rungs, more = tuple(options.rung), tuple(f"--{option}" for option in options.option)
+    out = options.out.absolute()
     runs = [
-        Run(name, tuple(options.rung), options.out.absolute() / str(number) / name, not options.unsettled)
+        Run(name, rungs, out / str(number) / name, settled=not options.unsettled, options=more)
         for number in range(1, options.rounds + 1)
         for name in options.workload
     ]
