@@ -58,10 +58,10 @@ def free_mib() -> dict[str, int]:
     return {name: int(kib) >> 10 for name, kib in re.findall(r"^(Mem\w+): +(\d+) kB$", text, re.MULTILINE)}
 
 
-def use_up(left_mib: int, *, huge: bool = False) -> Pieces:
-    """Take memory until little is free, and not much can be reclaimed."""
+def use_up(left_mib: int, spare_mib: int, *, huge: bool = False) -> Pieces:
+    """Take memory until so little is free, or so little could be had by reclaiming."""
     taken: Pieces = []
-    while (left := free_mib())["MemFree"] > left_mib and left["MemAvailable"] > left_mib + 40:
+    while (left := free_mib())["MemFree"] > left_mib and left["MemAvailable"] > spare_mib:
         taken.append(piece(min(32, max(1, (left["MemFree"] - left_mib) // 2)), huge=huge))
     return taken
 
@@ -108,7 +108,7 @@ def churn(dice: random.Random) -> None:
     """Programs and small frees, and three times nearly no memory is free: the watermark gate is shut."""
     for _ in range(3):
         programs(60)
-        taken = use_up(40)
+        taken = use_up(40, 80)
         programs(40)
         time.sleep(2.5)
         dice.shuffle(taken)
@@ -139,7 +139,8 @@ def pressure(dice: random.Random) -> None:
     """Files in memory that cannot be dropped, and a hog, to below the watermarks, while a compiler works."""
     write_files(SCRATCH, 6, 80)
     for turn in range(3):
-        taken = use_up(36, huge=turn == 1)
+        read_tree(LIBRARY, 100 * MIB)
+        taken = use_up(0, 60, huge=turn == 1)  # what was read is dropped again
         package = LIBRARY / ("json", "email", "asyncio")[turn]
         subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", package], check=False)
         time.sleep(1)
