@@ -19,7 +19,7 @@ POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, which this Python has no name for
 COMPACT = Path("/proc/sys/vm/compact_memory")
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SCRATCH = Path("/tmp/workload")  # a tmpfs of the machine's own
-LIBRARY = Path("/usr/lib/python3.11")
+LIBRARY, LIBRARIES = Path("/usr/lib/python3.11"), Path("/usr/lib/x86_64-linux-gnu")
 
 Pieces = list[mmap.mmap]
 
@@ -88,9 +88,12 @@ def remove_files(folder: Path) -> None:
 def read_tree(folder: Path, most_bytes: int) -> None:
     """Into the page cache."""
     left = most_bytes
-    for file in sorted(folder.rglob("*")):
-        if left > 0 and file.is_file():
-            left -= len(file.read_bytes())
+    for path in sorted(folder.rglob("*")):
+        if left <= 0 or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            while left > 0 and (got := len(file.read(MIB))):
+                left -= got
 
 
 def big_frees(dice: random.Random) -> None:
@@ -139,14 +142,12 @@ def pressure(dice: random.Random) -> None:
     """Files in memory that cannot be dropped, and a hog, to below the watermarks, while a compiler works."""
     write_files(SCRATCH, 6, 80)
     for turn in range(3):
-        read_tree(LIBRARY, 100 * MIB)
-        taken = use_up(0, 60, huge=turn == 1)  # what was read is dropped again
+        taken = use_up(0, 40, huge=turn == 1)
         package = LIBRARY / ("json", "email", "asyncio")[turn]
         subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", package], check=False)
-        time.sleep(1)
+        read_tree(LIBRARIES, 120 * MIB)  # more than is free: the kernel drops what was read before
         for gone in dice.sample(taken, len(taken) // 2):
             gone.close()
-        read_tree(LIBRARY, 60 * MIB)
         time.sleep(dice.uniform(1, 3))
         for gone in taken:
             gone.close()
