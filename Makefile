@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench soak golden clean
+.PHONY: help setup demo test truth lint format bench soak golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*?## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ demo: setup ## record this machine for some seconds (or say why not), replay, pr
 
 test: setup ## all tests that can run here; what is skipped is listed with its reason
 	@$(BIN)/python -m pytest
+
+truth: setup ## stock guests, recorded inside and watched from outside, workload by workload: half an hour
+	@$(BIN)/python -m tests.guest.lab --out truth
 
 lint: setup ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

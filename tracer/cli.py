@@ -73,6 +73,10 @@ def record(
     ring: Annotated[
         str, typer.Option(help="Size of the ring the kernel writes into; a power of two.")
     ] = "64MiB",
+    settle: Annotated[
+        str | None,
+        typer.Option(help="Wait this long before the start snapshot: what starting freed is reported then."),
+    ] = None,
     resync: Annotated[
         str | None,
         typer.Option(help="Read all frames' state again this often (5s or more); after a loss anyway."),
@@ -116,6 +120,7 @@ def record(
 
     asked = Asked(
         duration=duration,
+        settle=settle,
         layer=layer,
         segment=segment,
         ring=ring,

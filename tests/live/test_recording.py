@@ -96,6 +96,28 @@ def test_duration_ends_the_recording_and_the_command(tmp_path: Path) -> None:
     assert 1.0e9 <= end["begin_ns"] - start["end_ns"] < 300e9
 
 
+def test_a_recording_may_settle_before_its_start_snapshot(tmp_path: Path) -> None:
+    done = pagetide("record", tmp_path / "a.trace", "--settle", "2s", "--json", "--", "true")
+    manifest = answer(done)["manifest"]
+    start, end = manifest["snapshots"]
+    # The clock was read before the probes were attached, their events are there from then on.
+    assert start["begin_ns"] - manifest["clock"]["monotonic_ns"] >= 2e9
+    assert end["begin_ns"] - start["end_ns"] < 2e9
+    assert "--settle" in manifest["command_line"]
+
+
+def test_a_signal_while_it_settles_ends_it_before_the_command_starts(tmp_path: Path) -> None:
+    path, touched = tmp_path / "a.trace", tmp_path / "touched"
+    with started("record", path, "--settle", "60s", "--", "touch", touched) as recorder:
+        while not (path / "manifest.json").is_file():
+            assert recorder.poll() is None
+        recorder.send_signal(signal.SIGINT)
+        _, err = recorder.communicate(timeout=30)
+        assert recorder.returncode == 128 + signal.SIGINT, err
+    assert open_trace(path).complete
+    assert not touched.exists()
+
+
 def test_json_has_stdout_for_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.trace"
     done = pagetide("record", path, "--json", "--", "echo", "said by the command")

@@ -42,14 +42,14 @@ def test_nothing_asked_for_is_the_default():
 def test_every_option_reaches_its_setting():
     asked = Asked(
         layer="both", segment="10s", ring="1MiB", min_free="1GiB", mode="0640", duration="1m", resync="30s",
-        keep="1h", max_size="2GiB", orders="3-9", zones="Normal,DMA", pfns="0x10-0x20", with_pid=True,
-        with_gfp=True,
+        keep="1h", settle="8s", max_size="2GiB", orders="3-9", zones="Normal,DMA",
+        pfns="0x10-0x20", with_pid=True, with_gfp=True,
     )  # fmt: skip
     assert settings_of(asked, force=True) == Settings(
         duration_ns=60 * S, segment_ns=10 * S, ring_bytes=1 << 20, layer="both",
         filters=Filters([3, 9], [16, 32], ["Normal", "DMA"]), with_pid=True, with_gfp=True,
-        resync_ns=30 * S, keep_ns=3600 * S, max_bytes=2 << 30, min_free_bytes=1 << 30, file_mode=0o640,
-        force=True,
+        resync_ns=30 * S, keep_ns=3600 * S, settle_ns=8 * S, max_bytes=2 << 30,
+        min_free_bytes=1 << 30, file_mode=0o640, force=True,
     )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ WRONG = {
     "min_free": ["", "1", "-1MiB", "lots"],
     "mode": ["", "0", "600x", "0700", "0755", "0400", "0o600", "00600", "888", "-600", "0601"],
     "duration": ["", "1", "1 day", "s", "1e3s", "9" * 5000 + "s"],
+    "settle": ["", "1", "-1s", "a while"],
     "resync": ["", "4s", "often", "1"],
     "keep": ["", "39s", "30", "all"],
     "max_size": ["", "1", "2GB of it", "GiB"],

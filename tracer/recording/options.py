@@ -27,6 +27,7 @@ class Asked:
     min_free: str = "64MiB"
     mode: str = "0600"
     duration: str | None = None
+    settle: str | None = None
     resync: str | None = None
     keep: str | None = None
     max_size: str | None = None
@@ -61,6 +62,7 @@ def settings_of(asked: Asked, *, force: bool) -> Settings:
         raise _refused(flag, "", "the buddy layer's events have no owner", "add --layer frame or both")
     return Settings(
         duration_ns=None if asked.duration is None else _quantity("duration", asked.duration, duration_ns),
+        settle_ns=0 if asked.settle is None else _quantity("settle", asked.settle, duration_ns),
         segment_ns=_at_least("segment", asked.segment, MIN_SEGMENT_NS, "each segment is a file", "100ms"),
         ring_bytes=_ring_bytes(asked.ring),
         layer=asked.layer,

@@ -165,6 +165,7 @@ class Recorder:
             if self._lists is not None:
                 after.callback(self._lists.close)
             self._observer.start()
+            self._settle(signals, tell)
             self._snapshot("start", tell)
             if command is not None and self._alive and signals.received is None and not self._bound():
                 after.callback(command.stop)
@@ -173,6 +174,15 @@ class Recorder:
             if self._alive:
                 self._snapshot("end", tell)
             return self._close(ended_by)
+
+    def _settle(self, signals: StopSignals, tell: Tell) -> None:
+        """Drain for as long as was asked for, so that what the start of the recorder itself freed can be
+        reported before the start snapshot. A signal or a bound ends it early.
+        """
+        due_ns = time.monotonic_ns() + self.settings.settle_ns
+        while self._alive and signals.received is None and time.monotonic_ns() < due_ns:
+            if self._turn(tell, "settling"):
+                return
 
     def _start(self, command: Command) -> None:
         try:

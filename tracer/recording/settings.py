@@ -12,6 +12,7 @@ class Settings:
     """What the user asked for. Sizes in bytes, times in ns; None: not asked for.
 
     Attributes:
+        settle_ns: wait so long between attaching the probes and the start snapshot.
         layer: buddy, frame or both.
         ring_bytes: a power of two.
         resync_ns: a snapshot this often, besides those after a loss.
@@ -22,6 +23,7 @@ class Settings:
     """
 
     duration_ns: int | None = None
+    settle_ns: int = 0
     segment_ns: int = 5 * SECOND_NS
     ring_bytes: int = 64 << 20
     layer: str = "buddy"
