@@ -1,7 +1,7 @@
 """A stock guest from scratch to files: one workload, recorded on each rung, beside what the host got back.
 
-Usage: python -m tests.guest.lab [--workload NAME…] [--rung NAME…] [--rounds N] [--unsettled] --out DIR
-Makes DIR/ROUND/WORKLOAD/{tracepoints,kprobes,fentry}.trace and truth.parquet.
+Usage: python -m tests.guest.lab [--kernel SERIES…] [--workload NAME…] [--rung NAME…] [--rounds N] --out DIR
+Makes DIR/KERNEL/ROUND/WORKLOAD/{tracepoints,kprobes,fentry}.trace and truth.parquet.
 """
 
 import argparse
@@ -13,12 +13,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.guest import stock
 from tests.guest.clocks import ClockJumped
 from tests.guest.discards import UnexpectedTrace
 from tests.guest.hypervisor import Hypervisor, wait_for
 from tests.guest.machine import Machine, MachineFailed, missing
 from tests.guest.running import ANY_PROCESSOR, PAGETIDE
 from tests.guest.truth import passes_of, write_truth
+from tests.guest.verdict import of_run, table
 from tests.guest.workloads import WORKLOADS
 
 RUNGS = ("tracepoints", "kprobes", "fentry")
@@ -33,7 +35,7 @@ _WORKLOADS = Path(__file__).with_name("workloads.py")
 class Run:
     """What to do in one machine. `out` is its folder. `settled`: all that is free has been reported when
     the recordings begin; otherwise big frees go on until all have begun. `options`: more of `pagetide
-    record`, for each of them.
+    record`, for each of them. `kernel`: the machine's, as `stock.fetch` takes it.
     """
 
     workload: str
@@ -41,6 +43,7 @@ class Run:
     out: Path
     settled: bool = True
     options: tuple[str, ...] = ()
+    kernel: str = stock.SERIES
 
     @property
     def truth(self) -> Path:
@@ -63,8 +66,10 @@ def perform(run: Run) -> None:
     work.mkdir(parents=True)
     memory_mib = LARGER_MIB.get(run.workload, MEMORY_MIB)
     with Hypervisor(memory_mib=memory_mib) as hypervisor:
-        arguments = hypervisor.qemu_args
-        with Machine(files_out=run.out, memory_mib=memory_mib, qemu_args=arguments) as machine:
+        machine = Machine(
+            files_out=run.out, memory_mib=memory_mib, qemu_args=hypervisor.qemu_args, kernel=run.kernel
+        )
+        with machine:
             hypervisor.watch(machine, work)
             _record(run, machine, hypervisor, work)
             hypervisor.stop()
@@ -147,6 +152,7 @@ def print_passes(run: Run) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.guest.lab", description=__doc__)
+    parser.add_argument("--kernel", nargs="+", default=[stock.SERIES], help="series, like 6.12")
     parser.add_argument("--workload", nargs="+", choices=[*WORKLOADS], default=list(ALL))
     parser.add_argument("--rung", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--rounds", type=int, default=1, help="how often to do each, to see the spread")
@@ -154,19 +160,26 @@ def main() -> int:
     parser.add_argument("--option", nargs="+", default=[], help="more of `pagetide record`: resync=5s")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    if reason := missing():
-        print(f"no guest here: {reason}", file=sys.stderr)
-        return 2
+    for kernel in options.kernel:
+        if reason := missing(kernel):
+            print(f"no guest here: {reason}", file=sys.stderr)
+            return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     rungs, more = tuple(options.rung), tuple(f"--{option}" for option in options.option)
     out = options.out.absolute()
+    settled = not options.unsettled
     runs = [
-        Run(name, rungs, out / str(number) / name, settled=not options.unsettled, options=more)
+        Run(name, rungs, out / kernel / str(number) / _named(name, settled), settled, more, kernel)
+        for kernel in options.kernel
         for number in range(1, options.rounds + 1)
         for name in options.workload
     ]
     failed = [run for run in runs if not _done(run)]  # the others are done all the same
     return 1 if failed else 0
+
+
+def _named(workload: str, settled: bool) -> str:
+    return workload if settled else f"{workload}-unsettled"
 
 
 def _done(run: Run) -> bool:
@@ -177,6 +190,7 @@ def _done(run: Run) -> bool:
         print(f"{run.out}: {failure}", file=sys.stderr)
         return False
     print_passes(run)
+    print(table(of_run(run.out)), flush=True)
     return True
 
 
