@@ -5,21 +5,23 @@ only once (`kept`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from replay.buddy.frames import Frames
 from replay.buddy.hindsight import DirectFrees, FreeAtEnd, FreeFinder, can_be_told
 from replay.buddy.ops import meaning_of
 from replay.buddy.pageblocks import FirstTypes
+from replay.buddy.searches import Taken, TakenFinder, are_searches, can_be_found, numbered
 from replay.buddy.steps import Columns
 from replay.findings import Findings
 from replay.geometry import Geometry
-from replay.stretches import event_columns, events_again
+from replay.stretches import Brought, event_columns, events_again, stretches
 from tracer import Fault, FrameState, Trace
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 LONG_ROWS = 1 << 20  # shorter traces are read again in no time
@@ -40,11 +42,13 @@ class Survey:
     Attributes:
         types: the first migratetype that events tell of each pageblock, int8, NOT_TOLD for none.
         direct: frees that turned out to be entries.
+        taken: blocks that compaction took, as its searches tell.
     """
 
     trace: Trace
     types: "NDArray[np.int8]"
     direct: DirectFrees
+    taken: Taken = field(default_factory=Taken)
 
     @classmethod
     def of(
@@ -61,15 +65,27 @@ class Survey:
             Fault: when the trace cannot be read.
         """
         kept = _kept(trace, geometry, meaning)
-        if kept and (found := kept.load("types", "rows", "at_end")):
-            (types, rows, at_end), lines = found
+        if kept and (found := kept.load("types", "rows", "at_end", "taken_rows", "taken", "unclear")):
+            (types, rows, at_end, told_by, blocks, unclear), lines = found
             trace.warnings += [line for line in lines if line not in trace.warnings]
-            return cls(trace, types, DirectFrees(rows, at_end))
+            return cls(trace, types, DirectFrees(rows, at_end), Taken(told_by, blocks, int(unclear)))
         survey = cls._read(trace, geometry, meaning, tell)
         if kept:
-            rows, at_end = survey.direct.rows, survey.direct.at_end
-            kept.store({"types": survey.types, "rows": rows, "at_end": at_end}, trace.warnings)
+            kept.store(survey.arrays, trace.warnings)
         return survey
+
+    @property
+    def arrays(self) -> "dict[str, NDArray[Any]]":
+        """What is kept of it."""
+        direct, taken = self.direct, self.taken
+        return {
+            "types": self.types,
+            "rows": direct.rows,
+            "at_end": direct.at_end,
+            "taken_rows": taken.rows,
+            "taken": taken.blocks,
+            "unclear": np.array(taken.unclear),
+        }
 
     @classmethod
     def _read(
@@ -78,10 +94,11 @@ class Survey:
         types, finder = FirstTypes(geometry, meaning), None
         if can_be_told(meaning):
             finder = FreeFinder(trace.rows, geometry.frames, meaning, _free_at_end(trace, geometry))
-        rows, last_ns = 0, 0
+        rows, last_ns, searched = 0, 0, False
         try:
             for columns in event_columns(trace):
                 types.feed(columns)
+                searched = searched or are_searches(columns)
                 if finder:
                     finder.feed(columns)
                 if len(columns["ts_ns"]):
@@ -91,11 +108,25 @@ class Survey:
             if rows:
                 raise Unreadable(fault, trace.until(rows, last_ns, fault)) from fault
             raise
-        return cls(trace, types.types, finder.direct() if finder else DirectFrees())
+        survey = cls(trace, types.types, finder.direct() if finder else DirectFrees())
+        if searched and can_be_found(meaning, {probe.op for probe in trace.manifest.probes}):
+            return replace(survey, taken=_taken(survey, geometry, meaning))
+        return survey
 
     def batches(self, *, cpus: bool = False) -> Iterator[Columns]:
         """The trace's events, batch by batch, as arrays by column name; with `cpus` also the column cpu."""
-        return self.direct.tell(events_again(self.trace, cpus=cpus))
+        return self.taken.tell(self.direct.tell(events_again(self.trace, cpus=cpus)))
+
+
+def _taken(survey: Survey, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Taken:
+    """What compaction took: known once frees are."""
+    finder = TakenFinder(geometry, meaning)
+    for each in stretches(survey.trace, numbered(survey.batches()), geometry, meaning):
+        if isinstance(each, Brought):
+            finder.begin(each.model.settled)
+        else:
+            finder.feed(each)
+    return finder.taken()
 
 
 def _kept(trace: Trace, geometry: Geometry, meaning: "NDArray[np.uint8]") -> Findings | None:

@@ -280,17 +280,17 @@ def free_blocks(free: "NDArray[np.bool_]", geometry: Geometry, zone: int) -> lis
     base = bounds.start_pfn >> max(geometry.max_order, 6) << max(geometry.max_order, 6)
     first, end = bounds.start_pfn - base, bounds.end_pfn - base
     found = (bitmap_of(free[base : bounds.end_pfn], end), first, end, geometry.max_order)
-    blocks = np.empty((_blocks(*found, np.empty((0, 2), np.int64)), 2), np.int64)
-    _blocks(*found, blocks)
+    blocks = np.empty((blocks_in(*found, np.empty((0, 2), np.int64), 0), 2), np.int64)
+    blocks_in(*found, blocks, 0)
     heads, orders = blocks[:, 0] + base, blocks[:, 1]
     return [heads[orders == order] for order in range(geometry.max_order + 1)]
 
 
-@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.int64, nb.int64[:, ::1]))
-def _blocks(words: Words, first: Int, end: Int, max_order: Int, blocks: Words) -> Int:
+@compiled(nb.int64(nb.uint64[::1], nb.int64, nb.int64, nb.int64, nb.int64[:, ::1], nb.int64))
+def blocks_in(words: Words, first: Int, end: Int, max_order: Int, blocks: Words, at: Int) -> Int:
     """The maximal aligned blocks of set bits in [first, end), ascending; returns how many there are.
 
-    `blocks`, shape (blocks, 2): first bit and order of as many of them as it has room for.
+    `blocks`, shape (blocks, 2): first bit and order of as many of them as it has room for from `at` on.
     """
     count = 0
     while first < end:
@@ -306,8 +306,8 @@ def _blocks(words: Words, first: Int, end: Int, max_order: Int, blocks: Words) -
             if not all_set(words, first + size, size):
                 break
             order, size = order + 1, 2 * size
-        if count < len(blocks):
-            blocks[count, 0], blocks[count, 1] = first, order
+        if at + count < len(blocks):
+            blocks[at + count, 0], blocks[at + count, 1] = first, order
         count += 1
         first += size
     return count

@@ -132,7 +132,7 @@ def accuracy(
         predicted.followed,
         Found(len(truth.ranges), len(reports), len(pairs)),
         _frames(truth.ranges, reports, last),
-        Errors.of(pairs["error_ns"].to_numpy()),
+        Errors.of(_call_errors(pairs, truth.ranges, reports)),
         passes,
         pass_error,
         Found(batches, reports["batch"].n_unique(), in_order),
@@ -142,6 +142,14 @@ def accuracy(
         predicted.took_heads,
         host_memory(truth, predicted, reports),
     )
+
+
+def _call_errors(
+    pairs: pl.DataFrame, truth: pl.DataFrame, reports: pl.DataFrame
+) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Of each pair: from the first range of the host's call to the model's handing its call over."""
+    first = truth.select(pl.col("ts_ns").first().over("batch")).to_series().to_numpy()
+    return reports["begin_ns"].to_numpy()[pairs["predicted"].to_numpy()] - first[pairs["truth"].to_numpy()]
 
 
 def _frames(truth: pl.DataFrame, reports: pl.DataFrame, frames: int) -> Found:

@@ -19,7 +19,7 @@ class HostMemory:
 
     Attributes:
         anchor_s: from when on changes are compared: nothing had been reported for 2.5 s; None: never.
-        most_off_bytes: the largest difference of the changes since then.
+        most_off_bytes: the largest difference of the changes since then, between passes.
         off_share: the same as a share of the guest's memory.
         passes: passes of which the host's memory was measured before and after.
         passes_within: of them those whose drop is what the model newly reclaimed, to 1 %.
@@ -42,7 +42,7 @@ def host_memory(truth: Truth, predicted: Predicted, reports: pl.DataFrame) -> Ho
     if not len(truth.resident):
         return None
     anchor_ns = _anchor(truth, predicted)
-    most = None if anchor_ns is None else _most_off(truth, predicted, anchor_ns)
+    most = None if anchor_ns is None else _most_off(truth, predicted, reports, anchor_ns)
     geometry = predicted.run.group.geometry
     managed = sum(zone.managed for zone in geometry.zones) * geometry.page_size
     drops = _drops(truth, reports, geometry.page_size)
@@ -67,16 +67,34 @@ def _anchor(truth: Truth, predicted: Predicted) -> int | None:
     return None
 
 
-def _most_off(truth: Truth, predicted: Predicted, anchor_ns: int) -> int | None:
-    """The largest difference between the change of the host's memory and that of the model's."""
+def _most_off(truth: Truth, predicted: Predicted, reports: pl.DataFrame, anchor_ns: int) -> int | None:
+    """The largest difference between the change of the host's memory and that of the model's, at instants
+    at which no pass was under way.
+    """
     instants, reclaimed = predicted.reclaimed
     at_ns, resident = (truth.resident[name].to_numpy() for name in ("ts_ns", "resident_bytes"))
     inside = (instants >= max(anchor_ns, int(at_ns[0]))) & (instants <= at_ns[-1])
-    if not inside.any():
+    instants, reclaimed = instants[inside], reclaimed[inside]
+    last = np.searchsorted(at_ns, instants, "right") - 1
+    still = np.ones(len(instants), np.bool_)
+    for begin_ns, end_ns in _under_way(truth, reports):
+        still &= (instants < begin_ns) | (at_ns[last] > end_ns)
+    if not still.any():
         return None
-    seen = resident[np.searchsorted(at_ns, instants[inside], "right") - 1]
-    off = (seen - seen[0]) + (reclaimed[inside] - reclaimed[inside][0])
-    return int(np.abs(off).max())
+    seen, told = resident[last][still], reclaimed[still]
+    return int(np.abs((seen - seen[0]) + (told - told[0])).max())
+
+
+def _under_way(truth: Truth, reports: pl.DataFrame) -> list[tuple[int, int]]:
+    """From the beginning to the end of each pass; of one that both have, to the later end of both."""
+    seen, told = passes_of(in_passes(truth.ranges)), passes_of(reports)
+    spans = [
+        list(zip(passes["begin_ns"].to_list(), passes["end_ns"].to_list(), strict=True))
+        for passes in (seen, told)
+    ]
+    pairs = nearest(seen["begin_ns"].to_numpy(), told["begin_ns"].to_numpy())
+    both = [(spans[0][one], spans[1][other]) for one, other in pairs]
+    return [*spans[0], *spans[1], *((min(a[0], b[0]), max(a[1], b[1])) for a, b in both)]
 
 
 def _drops(truth: Truth, reports: pl.DataFrame, page_size: int) -> list[tuple[int, int, int]]:

@@ -47,9 +47,12 @@ def in_passes(ranges: pl.DataFrame) -> pl.DataFrame:
 
 
 def passes_of(reports: pl.DataFrame) -> pl.DataFrame:
-    """A row for each pass that reported anything: `pass`, `begin_ns`, `end_ns`."""
+    """A row for each pass that reported anything: `pass`, `begin_ns` (the model's: when its first call was
+    handed over), `end_ns`.
+    """
+    begin = "begin_ns" if "begin_ns" in reports.columns else "ts_ns"
     return reports.group_by("pass", maintain_order=True).agg(
-        pl.col("ts_ns").min().alias("begin_ns"), pl.col("ts_ns").max().alias("end_ns")
+        pl.col(begin).min().alias("begin_ns"), pl.col("ts_ns").max().alias("end_ns")
     )
 
 

@@ -12,7 +12,7 @@ from replay.policies import own
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.worker import Worker
-from tracer import Trace
+from tracer import Snapshot, Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,10 +25,12 @@ class Predicted:
 
     Attributes:
         followed: did it begin passes, and end report calls, when the guest's own did (`Worker`)?
+        end: the trace's end snapshot, if there is one.
     """
 
     run: Run
     followed: bool
+    end: Snapshot | None
 
     @property
     def begin_ns(self) -> int:
@@ -37,18 +39,19 @@ class Predicted:
 
     @property
     def end_ns(self) -> int:
-        """Where it ended."""
-        return self.run.group.end_ns
+        """Up to when it is compared: the end snapshot. Behind it probes are detached one after the other."""
+        return self.run.group.end_ns if self.end is None else self.end.end_ns
 
     @property
     def reports(self) -> "pl.DataFrame":
-        """A row for each block, as the device saw them: `ts_ns` (when its report was done), `begin_ns` (when
-        it was handed over), `pfn`, `pages`, `batch`, `pass`, `new_bytes`.
+        """A row for each block up to `end_ns`, as the device saw them: `ts_ns` (when its report was
+        done), `begin_ns` (when it was handed over), `pfn`, `pages`, `batch`, `pass`, `new_bytes`.
         """
         import polars as pl
 
         schedule, page_size = self.run.schedule, self.run.group.geometry.page_size
         log = np.concatenate([*schedule.log, schedule.state.log[:0]])
+        log = log[log["done_ns"] <= self.end_ns]
         return pl.DataFrame(
             {
                 "ts_ns": log["done_ns"],
@@ -89,4 +92,5 @@ def predict(trace: Trace, setting: Setting | None = None, device: Device | None 
     worker = Worker.of(trace)
     setting = setting or own(trace.manifest.guest, trace.manifest.reporting.order)
     options = Options("recorded", device=device or Device(), logging=True, worker=worker)
-    return Predicted(run_all(trace, [setting], options)[0], len(worker.passes_ns) > 0)
+    run = run_all(trace, [setting], options)[0]
+    return Predicted(run, len(worker.passes_ns) > 0, trace.manifest.snapshot("end"))
