@@ -171,6 +171,7 @@ def validate(
             help="With --truth: what that reporting is; by default a stock kernel's.",
         ),
     ] = None,
+    device: DeviceText = "",
     max_wrong: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Exit 3 if more than this share of the changed frames is wrong."),
@@ -179,14 +180,16 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Compare the model with what the kernel said, and with what the host says."""
+    from replay.device import Device
     from replay.validation import validate as compare
     from replay.verdict_table import verdict_table
 
     if max_wrong is not None and not 0 <= max_wrong <= 1:
         raise Fault(f"--max-wrong {max_wrong} is not possible", "it is a share", "from 0 to 1, like 0.005")
-    if policy is not None and truth is None:
-        raise Fault("--policy says nothing here", "there is no --truth", "give both, or neither")
-    verdict = compare(open_trace(trace), truth, policy)
+    for name, given in (("--policy", policy), ("--device", device)):
+        if given and truth is None:
+            raise Fault(f"{name} says nothing here", "there is no --truth", "give both, or neither")
+    verdict = compare(open_trace(trace), truth, policy, Device.parse(device))
     if as_json:
         emit(verdict.to_json())
     else:

@@ -14,6 +14,7 @@ from typing import Any
 from replay.buddy.ops import meaning_of
 from replay.comparison import Comparison, Interval, Subject
 from replay.counting import Counted, sample_readings
+from replay.device import Device
 from replay.drift import JUDGED_STEPS, Drift, to_json
 from replay.geometry import Geometry
 from replay.limits import limits
@@ -159,18 +160,20 @@ class Verdict:
         }
 
 
-def validate(trace: Trace, truth: Path | None = None, policy: str | None = None) -> Verdict:
+def validate(
+    trace: Trace, truth: Path | None = None, policy: str | None = None, device: Device | None = None
+) -> Verdict:
     """Compare the model with every snapshot after the first, and with the samples in between.
 
     `truth`: a file that tells what a host really got back (`docs/truth.md`), to be compared with what
-    `policy`, by default a stock kernel's own, must have reported.
+    `policy`, by default a stock kernel's own, must have reported to such a `device`.
 
     Raises:
         Fault: when the trace has no two snapshots, or cannot be read; or the truth cannot.
     """
     refuse_filtered(trace)
     setting = None if policy is None else parse(policy, trace.manifest.guest)
-    found = None if truth is None else accuracy(trace, truth, setting)
+    found = None if truth is None else accuracy(trace, truth, setting, device)
     if not trace.manifest.snapshots and trace.rows:
         raise Fault(
             f"the trace {trace.path} has no end snapshot and no other: there is nothing to compare with",

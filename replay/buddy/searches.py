@@ -229,7 +229,7 @@ def _walk(
     free: Words, first: Int, end: Int, most_order: Int, scanned: Int, taken: Int, found: Words, at: Int
 ) -> Int:
     """The blocks that a walk in strides takes that looks at and takes so many frames; 0: none does."""
-    for stride in range(1, _STRIDES):
+    for stride in range(_STRIDES):
         frame, looked, took, blocks = first, 0, 0, 0
         while frame < end:
             order = _order_at(free, frame, most_order)
@@ -267,7 +267,7 @@ def _find(
             continue
         taken = np.int64((aux[i] >> np.uint64(32)) & np.uint64(0xFFFF))
         length = aux[i] & np.uint64(0xFFFF)
-        if taken == 0 or length == 0 or pfn[i] >= frames - length:
+        if taken == 0 or length == 0 or length > frames or pfn[i] > frames - length:
             continue
         if len(found) - count[0] < _MOST_FRAMES:
             return i

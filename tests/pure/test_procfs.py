@@ -21,6 +21,7 @@ from tests.pure.proc_texts import (
 from tracer.faults import ExitCode, Fault
 from tracer.format import Zone
 from tracer.guest.procfs import (
+    at_its_tick,
     hz_from_jiffies,
     parse_buddyinfo,
     parse_pagetypeinfo,
@@ -201,6 +202,19 @@ def test_a_pagetypeinfo_of_another_form_is_a_fault_of_the_machine():
 
 def test_the_timer_list_gives_the_newest_jiffies_and_the_instant():
     assert parse_timer_list(TIMER_LIST) == (4296194893, 5210376573687)
+
+
+@pytest.mark.parametrize(
+    ("hz", "began_ns"), [(250, 5210374000000), (1000, 5210376000000), (100, 5210368000000)]
+)
+def test_jiffies_began_at_a_tick(hz, began_ns):
+    assert at_its_tick((7, 5210376573687), TIMER_LIST, hz) == (7, began_ns)
+
+
+def test_without_a_tick_or_its_rate_the_instant_is_as_it_was_read():
+    pair = (7, 5210376573687)
+    assert at_its_tick(pair, TIMER_LIST, None) == pair
+    assert at_its_tick(pair, TIMER_LIST.replace("tick_nohz_handler", "hrtimer_wakeup"), 250) == pair
 
 
 @pytest.mark.parametrize("lost", ["now at", "jiffies: "])

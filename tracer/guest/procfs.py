@@ -141,6 +141,19 @@ def parse_timer_list(text: str) -> tuple[int, int] | None:
     return (max(jiffies), int(now[1])) if now and jiffies else None
 
 
+def at_its_tick(pair: tuple[int, int], text: str, hz: int | None) -> tuple[int, int]:
+    """The same jiffies, and when they began: the last tick before, of those that /proc/timer_list tells of.
+
+    All ticks are whole periods apart (kernel/time/tick-sched.c, tick_do_update_jiffies64). Where no tick
+    is told, or the rate is not known, the pair as it is: up to a period late.
+    """
+    tick = re.search(r"tick_\w+, S:\w+\n # expires at (\d+)", text)
+    if tick is None or hz is None:
+        return pair
+    jiffies, now_ns = pair
+    return jiffies, now_ns - (now_ns - int(tick[1])) % (1_000_000_000 // hz)
+
+
 def hz_from_jiffies(jiffies: int, monotonic_ns: int) -> int | None:
     """The tick rate, given that jiffies start 300 s before their 32-bit wrap (INITIAL_JIFFIES).
 
@@ -198,6 +211,9 @@ def read_guest(files: GuestFiles, sys: Path = SYS) -> Guest:
     pageblock_order, migratetypes = parse_pagetypeinfo(files.text("pagetypeinfo"))
     timer_list = files.optional_text("timer_list")
     pair = parse_timer_list(timer_list) if timer_list else None
+    hz = read_hz(release, pair, files.proc)
+    if pair and timer_list:
+        pair = at_its_tick(pair, timer_list, hz)
     thp = _read_optional(sys / "kernel/mm/transparent_hugepage/enabled")
     thp_mode = re.search(r"\[(\w+)\]", thp) if thp else None
     return Guest(
@@ -210,7 +226,7 @@ def read_guest(files: GuestFiles, sys: Path = SYS) -> Guest:
         migratetypes=migratetypes,
         pcp_orders=pcp_orders(page_size, files.proc, sys),
         thp_mode=thp_mode[1] if thp_mode else None,
-        hz=read_hz(release, pair, files.proc),
+        hz=hz,
         jiffies=pair[0] if pair else None,
         jiffies_monotonic_ns=pair[1] if pair else None,
     )
