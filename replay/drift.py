@@ -15,7 +15,7 @@ from tracer import Trace
 CAUSES = {
     "loss": "events were lost",
     "limbo": "the guest's own reporting, or another isolation, holds large blocks for a moment",
-    "isolation": "compaction took free pages; its tracepoints tell ranges, not blocks",
+    "isolation": "compaction took free pages, and not all of them are known",
     "impossible": "a step was impossible: one before it was not seen",
     "unseen": "nothing in the trace tells",
 }

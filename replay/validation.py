@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from replay.buddy.ops import meaning_of
+from replay.buddy.searches import Taken
 from replay.comparison import Comparison, Interval, Subject
 from replay.counting import Counted, sample_readings
 from replay.device import Device
@@ -37,6 +38,7 @@ class Verdict:
         comparisons: one per snapshot after the first, in order.
         listed: the free lists beside those read at the end, by zone and order; empty where none were.
         direct_frees: frees that the trace as a whole shows to have gone straight into the buddy.
+        taken: blocks that compaction took, as its searches tell.
         warnings: what limits the comparison.
         truth: what the guest's own reporting was predicted to do beside what a host says; None: not asked.
     """
@@ -45,6 +47,7 @@ class Verdict:
     comparisons: list[Comparison]
     listed: list[Listed]
     direct_frees: int
+    taken: Taken
     warnings: list[str]
     truth: Accuracy | None = None
 
@@ -115,6 +118,7 @@ class Verdict:
             "samples": [self._sample_json(each) for drift in self.drifts for each in drift.samples],
             "lists": self.lists,
             "drift": [to_json(drift, self.trace.span_ns[0], self.zones) for drift in self.drifts],
+            "compaction": {"blocks": len(self.taken.rows), "unclear": self.taken.unclear},
             "truth": self.truth and self.truth.to_json(),
             "warnings": self.warnings,
         }
@@ -195,10 +199,11 @@ def validate(
             interval.feed(until_ns, columns)
     comparisons = [interval.finish() for interval in intervals]
     listed = list(listings(survey, meaning))
-    return Verdict(trace, comparisons, listed, len(survey.direct), _caveats(trace, shots), found)
+    caveats = _caveats(trace, shots, survey.taken)
+    return Verdict(trace, comparisons, listed, len(survey.direct), survey.taken, caveats, found)
 
 
-def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:
+def _caveats(trace: Trace, shots: list[Snapshot], taken: Taken) -> list[str]:
     """What the comparison cannot see, and where events are missing."""
     caveats = [*trace.warnings, *limits(trace)]
     for before, after in pairwise(shots):
@@ -209,6 +214,6 @@ def _caveats(trace: Trace, shots: list[Snapshot]) -> list[str]:
         )
         if lost:
             caveats.append(f"up to {lost:,} events were lost between {before.name} and {after.name}")
-    if trace.manifest.rung == "tracepoints":
-        caveats.append("tracepoints only: isolation by compaction leaves no event")
+    if taken.unclear:
+        caveats.append(f"{taken.unclear:,} searches of compaction fit no state of memory")
     return caveats

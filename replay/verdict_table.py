@@ -53,6 +53,8 @@ def _counts(verdict: Verdict) -> Table:
     table.add_row("impossible: entry of a free frame", f"{f['entry_of_free']:,}", "")
     table.add_row("impossible steps", f"{impossible:,}", f"{verdict.impossible_share:.4%} of steps")
     table.add_row("frees past the per-CPU lists, by hindsight", f"{f['direct_frees']:,}", "")
+    if blocks := len(verdict.taken.rows):
+        table.add_row("blocks that compaction took, by its searches", f"{blocks:,}", "")
     for name, what in (("outside", "events outside every zone"), ("unknown_ops", "events of unknown ops")):
         if f[name]:
             table.add_row(what, f"{f[name]:,}", "")

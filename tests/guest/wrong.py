@@ -5,6 +5,8 @@ buddy. No event says so; where the page leaves the buddy later, that tells. A pa
 at the end is told of by the end snapshot alone, and then validation counts it as wrong.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from replay.buddy.frames import AMBIGUOUS, FrameModel, Frames
@@ -45,7 +47,8 @@ def told_by_end(trace: Trace) -> set[int]:
 def wrong_frames(trace: Trace, found: Comparison) -> set[int]:
     """The frames that the model, begun with one snapshot, has wrong at the next. The end tells it nothing."""
     geometry, meaning = Geometry.of(trace.manifest.guest, trace.zones), meaning_of(trace, own_reporting=True)
-    survey = Survey(trace, np.empty(0, np.int8), finder_of(trace, geometry, None).direct())
+    told = Survey.of(trace, geometry, meaning)
+    survey = replace(told, direct=finder_of(trace, geometry, None).direct())
     subject = Subject(trace, survey, geometry, meaning, [])
     before, after = subject.frames(found.before.name), subject.frames(found.snapshot.name)
     model = FrameModel(meaning, geometry, before, found.before.end_ns, after)

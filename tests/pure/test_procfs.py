@@ -288,7 +288,9 @@ def described(tmp_path, **texts) -> Any:
 def test_a_guest_is_described_from_proc_and_sys(tmp_path):
     guest = described(tmp_path)
     assert (guest.max_order, guest.pageblock_order, guest.thp_mode) == (10, 9, "madvise")
-    assert (guest.jiffies, guest.jiffies_monotonic_ns) == (4296194893, 5210376573687)
+    # Its HZ is told by jiffies: the tick before is that of a period of 4 ms.
+    assert guest.hz == 250
+    assert (guest.jiffies, guest.jiffies_monotonic_ns) == (4296194893, 5210374000000)
     assert guest.migratetypes[1] == "Movable"
     assert guest.pcp_orders == [0, 1, 2, 3, 9]
 
