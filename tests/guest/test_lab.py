@@ -10,10 +10,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from replay.policies import parse
+from replay.truth.accuracy import accuracy
 from tests.guest.lab import Run, perform, print_passes
 from tests.guest.machine import REPO
 from tests.guest.test_machine import is_running, wait_for_child
 from tests.guest.truth import SCHEMA, passes_of
+from tests.guest.verdict import HOST, of_run
 from tracer import Trace, open_trace
 
 REPORTING_BATCH, REPORTING_ORDER = 32, 9
@@ -101,6 +104,34 @@ def test_what_the_guest_holds_for_reported_the_host_was_told_of(run: Run, rung: 
     trace = open_trace(run.out / f"{rung}.trace")
     assert len(heads(trace, name)) > 200
     assert heads(trace, name) <= set(rows(run, "pfn")["pfn"].to_list())
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_the_model_says_what_the_hypervisor_saw(run: Run, rung: str) -> None:
+    """On the upper rung to the last block; with tracepoints alone when a worker began is a guess, and on a
+    busy machine not a good one.
+    """
+    (found,) = (each.found for each in of_run(run.out) if each.rung == rung)
+    print(found)
+    assert found.reports.truth > 100
+    assert found.followed == (rung == "fentry")
+    least = 1.0 if found.followed else 0.95
+    assert found.heads
+    for same in (found.reports, found.frames, found.passes, found.batches, found.heads):
+        if same is not found.batches or found.followed:
+            assert min(same.recall or 0, same.precision or 0) >= least
+    assert found.host
+    if found.followed:
+        assert found.took_heads == 1
+        assert found.host.off_share is None or found.host.off_share < 0.02
+
+
+@pytest.mark.parametrize("rule", ["capacity=16", "budget=1", "order=10"])
+def test_a_wrong_rule_is_noticed(run: Run, rule: str) -> None:
+    trace = open_trace(run.out / "fentry.trace")
+    setting = parse(f"upstream:{rule}", trace.manifest.guest)
+    found = accuracy(trace, run.truth, setting, HOST).batches
+    assert found.same < min(found.truth, found.predicted)
 
 
 def test_nothing_but_traces_and_truth_is_left(run: Run) -> None:
