@@ -24,7 +24,7 @@ def predicted() -> Predicted:
 
 def account(predicted: Predicted) -> pl.DataFrame:
     """What a host would say that got just these reports."""
-    reports = predicted.reports.select("ts_ns", "pfn", "pages", "batch")
+    reports = predicted.reports.select(pl.col("begin_ns").alias("ts_ns"), "pfn", "pages", "batch")
     at_ns, reclaimed = predicted.reclaimed
     memory = pl.DataFrame({"ts_ns": at_ns, "resident_bytes": GUEST_BYTES - reclaimed})
     return pl.concat([reports, memory], how="diagonal").sort("ts_ns", maintain_order=True)
