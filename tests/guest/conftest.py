@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest.lab import Run, perform, print_passes
 from tests.guest.machine import Machine
 
 HERE = Path(__file__).parent
+# What the lab does for all tests: a newer kernel than the other tests have, the lowest rung and the highest.
+LAB_KERNEL, LAB_RUNGS = "6.12", ("tracepoints", "fentry")
 # A script ends at once when one of its recordings failed: this is for a machine that stands still.
 SCRIPT_TIMEOUT_S = 1800
 
@@ -74,3 +77,12 @@ def quiet(shared: Shared, out: Path) -> Path:
     choice of layers that has the buddy's, and one on the highest rung.
     """
     return recorded_by("quiet.sh", shared.machine(), out)
+
+
+@pytest.fixture(scope="session")
+def run(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The short workload of the lab, done."""
+    run = Run("short", LAB_RUNGS, tmp_path_factory.mktemp("lab") / "short", kernel=LAB_KERNEL)
+    perform(run)
+    print_passes(run)
+    return run

@@ -1,4 +1,6 @@
-"""The lab's short workload: what the hypervisor saw is whole, and fits what it got back."""
+"""The lab's short workload: what the hypervisor saw is whole, fits what it got back, and is what the model
+says.
+"""
 
 import os
 import signal
@@ -12,7 +14,8 @@ import pytest
 
 from replay.policies import parse
 from replay.truth.accuracy import accuracy
-from tests.guest.lab import Run, perform, print_passes
+from tests.guest.conftest import LAB_RUNGS as RUNGS
+from tests.guest.lab import Run
 from tests.guest.machine import REPO
 from tests.guest.test_machine import is_running, wait_for_child
 from tests.guest.truth import SCHEMA, passes_of
@@ -20,15 +23,6 @@ from tests.guest.verdict import HOST, of_run
 from tracer import Trace, open_trace
 
 REPORTING_BATCH, REPORTING_ORDER = 32, 9
-RUNGS = ("tracepoints", "fentry")
-
-
-@pytest.fixture(scope="module")
-def run(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = Run("short", RUNGS, tmp_path_factory.mktemp("lab") / "short")
-    perform(run)
-    print_passes(run)
-    return run
 
 
 def rows(run: Run, column: str) -> pl.DataFrame:

@@ -2,34 +2,21 @@
 the lowest rung and on the highest, and the model of its buddy has nothing wrong that anything tells of.
 """
 
-from pathlib import Path
-
 import pytest
 
 from replay.buddy.rules import preset_of
 from replay.validation import validate
-from tests.guest.conftest import recorded_by
-from tests.guest.machine import Machine
+from tests.guest.conftest import LAB_KERNEL, LAB_RUNGS
+from tests.guest.lab import Run
 from tests.guest.wrong import assert_the_end_tells_of_all_that_is_wrong
 from tracer import Op, open_trace
 
-SERIES = "6.12"
-RUNGS = ("tracepoints", "fentry")
 
-
-@pytest.fixture(scope="module")
-def pair(guest: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two recordings of the same workload at the same time, one on each of RUNGS."""
-    out = tmp_path_factory.mktemp("newer")
-    with Machine(files_out=out, kernel=SERIES) as machine:
-        return recorded_by("pair.sh", machine, out)
-
-
-@pytest.mark.parametrize("rung", RUNGS)
-def test_it_is_recorded_whole_on_the_rung_asked_for(pair: Path, rung: str) -> None:
-    trace = open_trace(pair / f"{rung}.trace")
+@pytest.mark.parametrize("rung", LAB_RUNGS)
+def test_it_is_recorded_whole_on_the_rung_asked_for(run: Run, rung: str) -> None:
+    trace = open_trace(run.out / f"{rung}.trace")
     manifest = trace.manifest
-    assert manifest.guest.kernel_release.startswith(f"{SERIES}.")
+    assert manifest.guest.kernel_release.startswith(f"{LAB_KERNEL}.")
     assert preset_of(manifest.guest) == "6.10"
     assert (manifest.rung, manifest.lost, trace.complete) == (rung, 0, True)
     assert manifest.reporting.active is True
@@ -41,9 +28,9 @@ def test_it_is_recorded_whole_on_the_rung_asked_for(pair: Path, rung: str) -> No
         assert kept[Op.REPORTING_ISOLATE] > 0
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_no_step_is_impossible_and_nothing_is_wrong(pair: Path, rung: str) -> None:
-    verdict = validate(open_trace(pair / f"{rung}.trace"))
+@pytest.mark.parametrize("rung", LAB_RUNGS)
+def test_no_step_is_impossible_and_nothing_is_wrong(run: Run, rung: str) -> None:
+    verdict = validate(open_trace(run.out / f"{rung}.trace"))
     assert verdict.fidelity["steps"] > 5_000
     assert verdict.fidelity["frames_changed"] > 5_000
     assert_the_end_tells_of_all_that_is_wrong(verdict)

@@ -88,8 +88,9 @@ def _batches(found: Accuracy) -> float | None:
     return found.batches.same / most if most else None
 
 
-def _drops(found: Accuracy) -> float | None:
-    return found.host.passes_within / found.host.passes if found.host and found.host.passes else None
+def _drop(found: Accuracy) -> float | None:
+    """What the host had less after the passes, beside what the model says."""
+    return found.host.drop_bytes / found.host.new_bytes if found.host and found.host.new_bytes else None
 
 
 # What a column is called, and what it shows of one recording.
@@ -105,7 +106,7 @@ COLUMNS: Mapping[str, Callable[[Accuracy], float | None]] = {
     "calls %": lambda found: _percent(_batches(found)),
     "heads %": lambda found: _percent(found.heads.recall if found.heads else None),
     "from list heads %": lambda found: _percent(found.took_heads),
-    "drops within 1 %": lambda found: _percent(_drops(found)),
+    "drop, % of predicted": lambda found: _percent(_drop(found)),
     "memory off %": lambda found: _percent(found.host.off_share if found.host else None),
 }
 
