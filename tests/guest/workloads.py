@@ -28,7 +28,10 @@ def piece(mib: int, *, huge: bool) -> mmap.mmap:
     """Filled anonymous memory, of huge pages where the system allows, or of small ones."""
     made = mmap.mmap(-1, mib * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     made.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
-    made.madvise(POPULATE_WRITE)
+    try:
+        made.madvise(POPULATE_WRITE)
+    except OSError:  # Linux before 5.14
+        made[::PAGE] = bytes(len(made) // PAGE)
     return made
 
 
