@@ -82,7 +82,7 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
-def _batches(found: Accuracy) -> float | None:
+def _calls(found: Accuracy) -> float | None:
     """Share of all calls, on either side, that are the same in both."""
     most = max(found.batches.truth, found.batches.predicted)
     return found.batches.same / most if most else None
@@ -93,21 +93,28 @@ def _drop(found: Accuracy) -> float | None:
     return found.host.drop_bytes / found.host.new_bytes if found.host and found.host.new_bytes else None
 
 
+Shows = Callable[[Accuracy], float | None]
 # What a column is called, and what it shows of one recording.
-COLUMNS: Mapping[str, Callable[[Accuracy], float | None]] = {
-    "reports": lambda found: found.reports.truth,
-    "recall %": lambda found: _percent(found.reports.recall),
-    "precision %": lambda found: _percent(found.reports.precision),
-    "frames recall %": lambda found: _percent(found.frames.recall),
-    "frames precision %": lambda found: _percent(found.frames.precision),
-    "error p90 ms": lambda found: _ms(found.time_error.p90),
-    "passes %": lambda found: _percent(found.passes.recall),
-    "false passes": lambda found: found.passes.predicted - found.passes.same,
-    "calls %": lambda found: _percent(_batches(found)),
-    "heads %": lambda found: _percent(found.heads.recall if found.heads else None),
-    "from list heads %": lambda found: _percent(found.took_heads),
-    "drop, % of predicted": lambda found: _percent(_drop(found)),
-    "memory off %": lambda found: _percent(found.host.off_share if found.host else None),
+COLUMNS: Mapping[str, tuple[Shows, ...]] = {
+    "reports": (lambda found: found.reports.truth,),
+    "found / right, %": (
+        lambda found: _percent(found.reports.recall),
+        lambda found: _percent(found.reports.precision),
+    ),
+    "frames, %": (
+        lambda found: _percent(found.frames.recall),
+        lambda found: _percent(found.frames.precision),
+    ),
+    "p90 ms": (lambda found: _ms(found.time_error.p90),),
+    "passes, % / false": (
+        lambda found: _percent(found.passes.recall),
+        lambda found: found.passes.predicted - found.passes.same,
+    ),
+    "calls, %": (lambda found: _percent(_calls(found)),),
+    "heads, %": (lambda found: _percent(found.heads.recall if found.heads else None),),
+    "took heads, %": (lambda found: _percent(found.took_heads),),
+    "drop, %": (lambda found: _percent(_drop(found)),),
+    "off, %": (lambda found: _percent(found.host.off_share if found.host else None),),
 }
 
 
@@ -119,7 +126,9 @@ def table(held: Iterable[Held]) -> str:
     head = ["kernel", "workload", "rung", "rounds", *COLUMNS]
     lines = [_row(head), _row(["---"] * len(head))]
     for (kernel, name, rung), runs in sorted(rounds.items(), key=lambda item: _place(item[0])):
-        cells = [_cell([shows(run.found) for run in runs]) for shows in COLUMNS.values()]
+        cells = [
+            " / ".join(_cell(each(run.found) for run in runs) for each in shows) for shows in COLUMNS.values()
+        ]
         lost = sum(run.lost for run in runs)
         lines.append(_row([kernel, name, rung + (f", {lost} lost" if lost else ""), str(len(runs)), *cells]))
     return "\n".join(lines) + "\n"
