@@ -115,3 +115,4 @@ class PartFile:
         reason = error or RuntimeError("abandoned")
         with contextlib.suppress(BaseException):
             self._undo.__exit__(type(reason), reason, None)
+        self.size_bytes = 0

@@ -104,9 +104,11 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str] |
 
 
 def stored_rows(trace: Path) -> int:
-    """Events in the closed segments of a recording that goes on."""
+    """Events in the closed segments of a recording that goes on that end after its start snapshot."""
+    begun_ns = manifest_of(trace)["snapshots"][0]["end_ns"]
     lines = (trace / "segments.jsonl").read_text().splitlines(keepends=True)
-    return sum(json.loads(line)["line"]["rows"] for line in lines if line.endswith("\n"))
+    closed = [json.loads(line)["line"] for line in lines if line.endswith("\n")]
+    return sum(segment["rows"] for segment in closed if segment["last_ts_ns"] > begun_ns)
 
 
 def wait_for_start(trace: Path) -> None:

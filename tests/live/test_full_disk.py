@@ -92,7 +92,7 @@ def test_a_disk_that_others_fill_ends_the_recording_and_the_command(disk_of: Mou
     with started("record", path, *flags, "--", *command) as recorder:
         wait_for_start(path)
         wait_until(pid.exists, recorder)
-        wait_until(lambda: stored_rows(path), recorder)
+        wait_until(lambda: stored_rows(path) > 200_000, recorder)
         fill(path.parent)
         _, err = recorder.communicate(timeout=TIMEOUT_S)
         text = fault(subprocess.CompletedProcess([], recorder.returncode, "", err), 2)

@@ -60,7 +60,7 @@ def record_and_stop(path: Path) -> Stopped:
     flags = ["--ring", "4MiB", "--segment", "1s"]
     with started("record", path, *flags, "--", *WORKLOAD, 5, enough) as recorder:
         wait_for_start(path)
-        wait_until(lambda: stored_rows(path), recorder)
+        wait_until(lambda: stored_rows(path) > 200_000, recorder)
         begin_ns = time.monotonic_ns()
         recorder.send_signal(signal.SIGSTOP)
         subprocess.run([*MUCH, "300"], check=True)
