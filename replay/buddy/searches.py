@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _SEARCH = int(Op.COMPACTION_ISOLATE)
 _BY_COMPACTION = 1  # aux of an isolation, see FORMAT.md
 _MOST_FRAMES = 1 << 16  # of a range, as aux tells it
+_RECENT = 4096  # events: so far back the moment is looked for
 _STRIDES = 6  # 1 to COMPACT_CLUSTER_MAX, each twice the one before
 _ROOM = 4 * _MOST_FRAMES
 _PFN, _ORDER = range(2)
@@ -122,16 +123,21 @@ class TakenFinder:
         self._found, self._rows = np.empty((_ROOM, 2), np.int64), np.empty(_ROOM, np.int64)
         self._count = np.zeros(2, np.int64)
         self._parts = [(self._rows[:0], self._found[:0])]
+        self._recent: Columns = {}
 
     def begin(self, state: "NDArray[np.uint8]") -> None:
         """Take over what a snapshot says of the frames (`FrameState`, limbo settled)."""
         self._free = bitmap_of(state == FrameState.BUDDY, self._geometry.frames)
+        self._recent = {}  # from here back there is no way
 
     def feed(self, columns: Columns) -> None:
         """The next events; the column `row` numbers them."""
-        op, pfn, order, aux, row = (columns[name] for name in ("op", "pfn", "order", "aux", "row"))
+        before, names = self._recent, ("op", "pfn", "order", "aux", "row")
+        events = {n: np.concatenate((before[n], columns[n])) if before else columns[n] for n in names}
+        self._recent = {name: values[-_RECENT:] for name, values in events.items()}
+        op, pfn, order, aux, row = events.values()
         model = (self._meaning, self._bounds, self._last, self._free, self._geometry.pageblock_order)
-        at, rows = 0, len(columns["op"])
+        at, rows = len(op) - len(columns["op"]), len(op)
         while at < rows:
             at = _find(op, pfn, order, aux, row, *model, at, self._rows, self._found, self._count)
             found = int(self._count[0])
@@ -167,7 +173,6 @@ def _free_in(free: Words, first: Int, end: Int) -> Int:
     return total
 
 
-_RECENT = 4096  # events: so far back the moment is looked for
 _EVENTS = (OP, PFN, ORDER, MEANING)
 
 

@@ -147,6 +147,13 @@ def test_a_search_that_took_nothing_or_is_not_of_this_guest_tells_nothing(row: R
     assert (len(told.rows), told.unclear) == (0, 0)
 
 
+def test_a_moment_ago_may_be_in_the_batch_before() -> None:
+    rows = [(int(Op.PCPU_DRAIN), 50, 0, 0), search(0, 512, 512, 2)]
+    whole, pieces = found({8, 40}, rows), found({8, 40}, *([row] for row in rows))
+    assert whole.blocks.tolist() == pieces.blocks.tolist() == [[8, 0], [40, 0]]
+    assert whole.rows.tolist() == pieces.rows.tolist() == [0, 0]
+
+
 def test_nothing_depends_on_where_batches_end() -> None:
     dice = random.Random(7)
     free, rows = some_free(dice), []
