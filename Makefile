@@ -28,7 +28,7 @@ test: setup ## all tests that can run here; what is skipped is listed with its r
 	@$(BIN)/python -m pytest
 
 truth: setup ## stock guests, recorded inside and watched from outside, workload by workload: half an hour
-	@$(BIN)/python -m tests.guest.lab --out truth; $(BIN)/python -m tests.guest.verdict truth
+	@$(BIN)/python -m tests.guest.lab --out truth; code=$$?; $(BIN)/python -m tests.guest.verdict truth && exit $$code
 
 lint: setup ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
