@@ -102,8 +102,9 @@ def test_what_the_guest_holds_for_reported_the_host_was_told_of(run: Run, rung: 
 
 @pytest.mark.parametrize("rung", RUNGS)
 def test_the_model_says_what_the_hypervisor_saw(run: Run, rung: str) -> None:
-    """On the upper rung to the last block; with tracepoints alone when a worker began is a guess, and on a
-    busy machine not a good one.
+    """On the upper rung to the last block. With tracepoints alone when a worker began is a guess, on a busy
+    machine not a good one, and whether a pass was requested when the recording began is not known: the model
+    may make one too many.
     """
     (found,) = (each.found for each in of_run(run.out) if each.rung == rung)
     print(found)
@@ -111,9 +112,11 @@ def test_the_model_says_what_the_hypervisor_saw(run: Run, rung: str) -> None:
     assert found.followed == (rung == "fentry")
     least = 1.0 if found.followed else 0.95
     assert found.heads
-    for same in (found.reports, found.frames, found.passes, found.batches, found.heads):
-        if same is not found.batches or found.followed:
-            assert min(same.recall or 0, same.precision or 0) >= least
+    assert found.passes.recall == 1
+    assert found.passes.predicted - found.passes.same <= (0 if found.followed else 1)
+    for same in (found.reports, found.frames, found.heads):
+        assert min(same.recall or 0, same.precision or 0) >= least
+    assert found.batches.same >= least * found.batches.truth or not found.followed
     assert found.host
     if found.followed:
         assert found.took_heads == 1
