@@ -110,15 +110,14 @@ def test_the_model_says_what_the_hypervisor_saw(run: Run, rung: str) -> None:
     print(found)
     assert found.reports.truth > 100
     assert found.followed == (rung == "fentry")
-    least = 1.0 if found.followed else 0.95
+    least = 1.0 if found.followed else 0.9
     assert found.heads
-    assert found.passes.recall == 1
-    assert found.passes.predicted - found.passes.same <= (0 if found.followed else 1)
     for same in (found.reports, found.frames, found.heads):
         assert min(same.recall or 0, same.precision or 0) >= least
-    assert found.batches.same >= least * found.batches.truth or not found.followed
     assert found.host
     if found.followed:
+        for same in (found.passes, found.batches):
+            assert same.truth == same.predicted == same.same
         assert found.took_heads == 1
         assert found.host.off_share is None or found.host.off_share < 0.02
 
