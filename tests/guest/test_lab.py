@@ -118,7 +118,7 @@ def test_the_model_says_what_the_hypervisor_saw(run: Run, rung: str) -> None:
     if found.followed:
         for same in (found.passes, found.batches):
             assert same.truth == same.predicted == same.same
-        assert found.took_heads == 1
+        assert found.took_heads and found.took_heads >= 0.99
         assert found.host.off_share is None or found.host.off_share < 0.02
 
 
