@@ -56,8 +56,9 @@ REGISTERED = Spans("registered", "spans", "0s-", "when it is there: FROM-TO into
 
 @dataclass(frozen=True)
 class Device:
-    """A device, and when it is there. The default service time was measured: stock Linux 6.1 under
-    QEMU 7.2's software emulation, 32 blocks of 2 or 4 MiB a call; real hardware is faster.
+    """A device, and when it is there. The default service time is that of a short call of stock
+    Linux 6.1 under QEMU 7.2's software emulation; 32 blocks of 4 MiB that the host has to give back take some
+    20 ms there (docs/truth.md), real hardware is faster.
 
     Attributes:
         call_ns: time of a report call.

@@ -70,7 +70,7 @@ class Taken:
     Attributes:
         rows: numbers of the events before which they were, ascending.
         blocks: shape (blocks, 2): pfn, order.
-        unclear: events that told of another number of frames than the model had free there.
+        unclear: events that fit nothing that the model had free there, now or a moment ago.
     """
 
     rows: "NDArray[np.int64]" = field(default_factory=_none)

@@ -129,7 +129,7 @@ class Pinger:
         try:
             while not self._stop.wait(_INTERVAL_S):
                 self.pings.append(self._ping())
-        except Exception as error:
+        except Exception as error:  # of a thread: told where it is waited for
             self.failure = error
 
     def _ping(self) -> Ping:

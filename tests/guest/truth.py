@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from replay.truth.matching import in_passes
 from tests.guest.hypervisor import BACKING, Seen
 
 PAGE_BYTES = 4096
@@ -19,7 +20,6 @@ SCHEMA = pa.schema(
         ("resident_bytes", pa.int64()),
     ]
 )
-_PASS_GAP_NS = 1_000_000_000  # passes begin 2 s apart, and one takes some milliseconds
 Row = tuple[int, int | None, int | None, int | None, int | None]
 
 
@@ -87,12 +87,7 @@ def passes_of(truth: Path) -> list[Pass]:
     rows = pl.read_parquet(truth)
     ranges = rows.filter(pl.col("pfn").is_not_null())
     samples = rows.filter(pl.col("resident_bytes").is_not_null())
-    times = ranges["ts_ns"]
-    number = (times.diff().fill_null(0) > _PASS_GAP_NS).cum_sum().alias("number")
-    return [
-        _pass(part, samples)
-        for _, part in ranges.with_columns(number).group_by("number", maintain_order=True)
-    ]
+    return [_pass(part, samples) for _, part in in_passes(ranges).group_by("pass", maintain_order=True)]
 
 
 def _pass(ranges: pl.DataFrame, samples: pl.DataFrame) -> Pass:
