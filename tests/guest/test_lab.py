@@ -50,15 +50,14 @@ def test_a_batch_is_not_larger_than_the_queue_takes(run: Run) -> None:
 
 
 def test_what_was_reported_left_the_hosts_memory(run: Run) -> None:
-    """All of it where huge pages were given back whole. Of another block, which may have been used in part
-    only since the host took it last, no more than there is; and most of what is free after boot never was
-    in the host's memory.
+    """Nearly all of it where huge pages were given back, and never more than there is: a block that was split
+    for a few of its pages is reported whole again, and the rest of it had left the host's memory before.
     """
     shots = open_trace(run.out / "tracepoints.trace").manifest.snapshots
     passes = [one for one in passes_of(run.truth) if one.ts_ns > shots[0].end_ns]
     largest = max(passes, key=lambda one: one.size_bytes)
     assert largest.size_bytes > 200 << 20
-    assert largest.drop_bytes == pytest.approx(largest.size_bytes, rel=0.01)
+    assert largest.drop_bytes > 0.9 * largest.size_bytes
     assert all(one.drop_bytes <= 1.01 * one.size_bytes for one in passes)
     assert sum(one.drop_bytes for one in passes) > 400 << 20
 
