@@ -3,6 +3,7 @@ where PAGETIDE_REQUIRE names their kind, as in CI, they fail instead.
 """
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,10 @@ hypothesis.settings.register_profile("pagetide", deadline=None)
 hypothesis.settings.load_profile("pagetide")
 
 HERE = Path(__file__).parent
+
+# A shell's background job ignores these, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @cache
