@@ -1,13 +1,11 @@
-"""The workload of database.trace: SQLite databases are loaded, indexed, asked, and deleted again.
+"""SQLite databases of 0.8 to 3 million rows are loaded, indexed, asked, and deleted again.
 
-A page cache of 400 MB in the process, and the database files in the guest's. Standard library only.
-
-Usage: python3 load_database.py FOLDER
+An application with its database inside: a page cache of 400 MB in the process, the database files in the guest's.
+Memory grows in steps and comes back at once, four times in 70 s, which is what reporting is about.
 """
 
 import random
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +35,7 @@ def load(path: Path, rows: int) -> float:
     return float(answer)
 
 
-def main(folder: Path) -> None:
+def run(folder: Path) -> None:
     """Load the databases one after another; each is deleted after a pause."""
     for rows in ROUNDS:
         path = folder / f"people-{rows}.db"
@@ -45,7 +43,3 @@ def main(folder: Path) -> None:
         time.sleep(PAUSE_S)
         path.unlink()
         time.sleep(PAUSE_S)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
