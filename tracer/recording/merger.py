@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAN_IN = 8
 MAX_BYTES = 64 << 20
 MAX_SPAN_NS = 3600 * 1_000_000_000
-GROUP_ROWS = 1 << 18
+GROUP_ROWS = 1 << 16  # a merge takes some twenty times as much memory as these rows
 _NICE = 10
 KINDS = ("events", "samples", "counters")  # what a segment is made of
 
