@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-SECONDS = 120.0
+SECONDS = 70.0
 QUIET_PER_S, BURST_PER_S = 2.0, 12.0
-PERIOD_S, BURST_S = 30.0, 10.0
+PERIOD_S, BURST_S = 24.0, 8.0
 MEDIAN_MIB, SPREAD, LEAST_MIB, MOST_MIB = 60.0, 0.7, 30, 250
 MEAN_HOLD_S = 0.4
 AT_ONCE = 40
