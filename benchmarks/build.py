@@ -43,14 +43,17 @@ def fetch(folder: Path) -> Path:
     return folder / f"{PROGRAM}-{VERSION}"
 
 
-def build(tree: Path, jobs: int) -> None:
-    """Compile the chosen parts, so many at once, and link them."""
+def sources(tree: Path) -> list[str]:
+    """The files of the chosen parts."""
+    wanted = tuple(f"ub_src_{part}" for part in PARTS)
+    lines = (tree / "sources.list").read_text().split()
+    return [line for line in lines if Path(line).name.startswith(wanted)]
+
+
+def compile_all(tree: Path, files: list[str], jobs: int) -> None:
+    """Compile these files, so many at once, and link them."""
     objects = tree / "objects"
     objects.mkdir()
-    lines = (tree / "sources.list").read_text().split()
-    sources = [
-        line for line in lines if Path(line).name.startswith(tuple(f"ub_src_{part}" for part in PARTS))
-    ]
     includes = [f"-I{folder}" for folder in (tree / "includes.list").read_text().split()]
     gcc = ["g++", "-std=c++11", "-O0", "-w", "-fPIC"]
 
@@ -60,7 +63,7 @@ def build(tree: Path, jobs: int) -> None:
         return target
 
     with ThreadPoolExecutor(jobs) as pool:
-        targets = list(pool.map(compiled, sources))
+        targets = list(pool.map(compiled, files))
     subprocess.run([*gcc, "-shared", *targets, "-o", objects / "part.so"], check=True)
 
 
@@ -68,7 +71,7 @@ def run(tree: Path, jobs: int, stages: Path) -> None:
     """Build, idle, delete what was built, idle, delete the sources, idle."""
     ends: dict[str, int] = {}
     acts: dict[str, Callable[[], object]] = {
-        "build": lambda: build(tree, jobs),
+        "build": lambda: compile_all(tree, sources(tree), jobs),
         "idle": lambda: None,
         "clean": lambda: shutil.rmtree(tree / "objects"),
         "sources deleted": lambda: shutil.rmtree(tree),

@@ -5,9 +5,10 @@ A module's docstring says in its first line what runs, and below that why it is 
 - `DEBIAN`, `PYPI`: packages that it needs, installed by `data.record`;
 - `prepare(folder)`: what is done before the recording begins, for instance to make inputs;
 - `run(folder)`: what is recorded: one to four minutes, in which memory is taken and given back;
+- `LAYER`, where it is not the buddy layer alone;
+- or `record(folder)` instead of `run`: a recording of another guest than this machine, into the folder.
 
-and, where that differs from below, `LAYER`. At its top it imports the standard library only, because
-`data.record` reads it with another Python than the one that runs it.
+What a module imports at its top is there in any Python: `data.record` reads it with another one than runs it.
 """
 
 import importlib
@@ -32,10 +33,11 @@ class Workload:
     layer: str
     prepare: Callable[[Path], None]
     run: Callable[[Path], None]
+    record: Callable[[Path], None] | None  # None: this machine is recorded while it runs
 
 
 def nothing(folder: Path) -> None:
-    """What a workload needs that needs no preparation."""
+    """What a workload does that needs no preparation."""
 
 
 def load(name: str) -> Workload:
@@ -50,5 +52,6 @@ def load(name: str) -> Workload:
         getattr(module, "PYPI", ()),
         getattr(module, "LAYER", "buddy"),
         getattr(module, "prepare", nothing),
-        module.run,
+        getattr(module, "run", nothing),
+        getattr(module, "record", None),
     )

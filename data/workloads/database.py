@@ -1,7 +1,7 @@
 """SQLite databases of 0.8 to 3 million rows are loaded, indexed, asked, and deleted again.
 
-An application with its database inside: a page cache of 400 MB in the process, the database files in the guest's.
-Memory grows in steps and comes back at once, four times in 70 s, which is what reporting is about.
+An application with its database inside: a page cache of 400 MB in the process, the database files in the
+guest's. Memory grows in steps and comes back at once, four times in 70 s, which is what reporting is about.
 """
 
 import random
