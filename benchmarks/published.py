@@ -10,7 +10,7 @@ that was run is modelled here: ours is a replay of another build on another gues
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
