@@ -1,9 +1,10 @@
 """Record traces of the corpus again: python -m data.record NAME… [--out FOLDER].
 
-Installs what a workload needs (Debian packages as root, PyPI's into `.corpus/venv`), makes its inputs, records
-this machine while it runs, packs the trace for archive, and writes FOLDER/NAME.trace and its card. Needs
-root, eBPF, some GiB of memory and disk, and a machine on which nothing else runs: everything is in the trace.
-Without --out what is shipped in `data/` is replaced. Ends with 1 where a trace is not fit to be shipped, and says why.
+Installs what a workload needs (Debian packages as root, PyPI's into `.corpus/venv`), makes its inputs,
+records this machine while it runs, packs the trace for archive, and writes FOLDER/NAME.trace and its card.
+Needs root, eBPF, some GiB of memory and disk, and a machine on which nothing else runs: everything is in the
+trace. Without --out what is shipped in `data/` is replaced. Ends with 1 where a trace is not fit to be
+shipped, and says why.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def install(workload: Workload) -> None:
 
 def record_here(workload: Workload, folder: Path, trace: Path) -> None:
     """Record this machine while the workload runs."""
-    step = [PYTHON, "-m", "data.workloads"]
+    step: list[str | Path] = [PYTHON, "-m", "data.workloads"]
     run(*step, "prepare", workload.name, folder)
     options = ["--layer", workload.layer, "--settle", SETTLE]
     run(*PAGETIDE, "record", trace, *options, "--", *step, "run", workload.name, folder)
@@ -80,9 +81,8 @@ def main() -> int:
     for name in asked.names:
         card = record(load(name), asked.out)
         cards.write(card, asked.out / "cards")
-        print(
-            f"{asked.out / name}.trace: {card.events:,} events, {'; '.join(card.faults) or 'fit'}", flush=True
-        )
+        verdict = "; ".join(card.faults) or "fit"
+        print(f"{asked.out / name}.trace: {card.events:,} events, {verdict}", flush=True)
         unfit += bool(card.faults)
     if asked.out == cards.HERE:
         cards.rewrite_page()

@@ -1,4 +1,4 @@
-"""A stock Linux 6.1 guest of 2 GiB under QEMU: small programs, files and big buffers, with free page reporting.
+"""A stock Linux 6.1 guest of 2 GiB under QEMU: small programs and big buffers, free page reporting.
 
 Recorded with its reporting functions probed (fentry), and watched from outside: beside the trace lies what
 the hypervisor was really told and discarded, by its own trace (`stock.truth.parquet`, docs/truth.md). The
