@@ -47,7 +47,6 @@ from data.choosing import Help, helps_of
 from data.findings import impossible
 from data.replayed import KNOBS, MOST, OTHERS_AT_0, POLICIES, UNTOLD
 
-FREE_GIB = column("free_byte_seconds")
 LOOKED_AT = ("work_entries_walked", "work_bits_scanned")
 
 
@@ -181,12 +180,9 @@ def _looked_at(row: dict[str, float]) -> float:
 
 def orders(answers: Answers) -> str:
     """What each order can reach, and what it costs `upstream`."""
-    reach = [(f"order {order}", f"oracle:order={order}") for order in (10, 9, 5)]
+    reach = (("10", "oracle:order=10"), ("9", "oracle"), ("5", "oracle:order=5"))
     columns = [
-        *(
-            _of(answers, f"{name} reaches", OF_ALL, percent, "oracle" if order.endswith("=9") else order)
-            for name, order in reach
-        ),
+        *(_of(answers, f"{order} reaches", OF_ALL, percent, setting) for order, setting in reach),
         *(
             _of(answers, f"{what}, {name}", shows, write, setting)
             for what, shows, write in (
@@ -208,7 +204,6 @@ def delays(answers: Answers) -> str:
         _of(answers, f"{what}, {name}", shows, write, setting)
         for what, shows, write in (
             ("of all", OF_ALL, percent),
-            ("gain", GAIN, percent),
             ("refaults", REFAULTS, bytes_),
             ("calls", CALLS, count),
         )
