@@ -113,6 +113,12 @@ def test_what_helps_is_the_kind_that_brings_most() -> None:
     assert helps_of(answers(*guest(bitmap=6.5)), "a").verdict.startswith("bitmap: +5.0")
 
 
+def test_another_policy_has_to_bring_a_point_more_than_a_shorter_delay() -> None:
+    sooner = {"upstream:delay=100ms": 6.5}
+    assert helps_of(answers(*guest(bitmap=6.55, **sooner)), "a").most == "delay"
+    assert helps_of(answers(*guest(bitmap=6.65, **sooner)), "a").most == "policy"
+
+
 def test_less_than_a_point_is_no_reason_to_change() -> None:
     found = helps_of(answers(*guest(bitmap=6.09)), "a")
     assert (found.most, found.verdict) == ("nothing", "keep the default")
