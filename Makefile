@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test truth lint format bench soak golden clean
+.PHONY: help setup demo test truth results lint format bench soak golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*?## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ test: setup ## all tests that can run here; what is skipped is listed with its r
 
 truth: setup ## stock guests, recorded inside and watched from outside, workload by workload: half an hour
 	@$(BIN)/python -m tests.guest.lab --out truth; code=$$?; $(BIN)/python -m tests.guest.verdict truth && exit $$code
+
+results: setup ## every policy on every trace of data/: the table, and what the pages quote of it
+	@$(BIN)/python -m data.compare
 
 lint: setup ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import replace_text
+
 REPO = Path(__file__).parent.parent
 TRACE = REPO / "data" / "database.trace"
 PAGETIDE = (sys.executable, "-c", "from replay.main import main; main()")
@@ -330,20 +332,3 @@ class Table:
         folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / f"{name}.md", self.markdown)
         replace_text(folder / f"{name}.json", self.json)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file aside, and put it in its place."""
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(text)
-    aside.replace(path)
-
-
-def quote(page: Path, name: str, text: str) -> bool:
-    """Put a text between a page's lines `<!-- NAME -->` and `<!-- end of NAME -->`; False if it has none."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    before, found, rest = page.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if found and closed:
-        replace_text(page, f"{before}{begin}{text}{end}{after}")
-    return bool(found and closed)

@@ -10,7 +10,7 @@ that was run is modelled here: ours is a replay of another build on another gues
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.build import stages_path
+from benchmarks.pages import table
 from benchmarks.settling import settled
 from replay import Options, Replay, Result
 from replay import replay as replayed
@@ -109,12 +110,6 @@ class Stages:
     def build_s(self) -> float:
         """When the build itself ended."""
         return self.ends_s["build"]
-
-
-def table(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    cells = [list(headings), ["---"] * len(headings), *map(list, lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
 
 
 def ratio(ours: float, base: float) -> str:

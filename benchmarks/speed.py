@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.harness import REPO, TRACE, Table, quote
+from benchmarks.harness import REPO, TRACE, Table
+from benchmarks.pages import quote
 from benchmarks.questions import QUESTIONS, Sizes, Traces
 from benchmarks.tiling import count_of
 from tracer import Fault

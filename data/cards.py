@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks.harness import quote, replace_text
+from benchmarks.pages import quote, replace_text
 from data.workloads import NAMES, Workload, load
 from replay import validate
 from replay.validation import Verdict

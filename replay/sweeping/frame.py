@@ -39,7 +39,7 @@ def frame_of(grid: Grid, summaries: Sequence[dict[str, Any]], pareto: Sequence[b
         columns[f"param_{name}" if name in taken else name] = _parameter(parameter, values)
     columns["pareto"] = pl.Series(list(pareto), dtype=pl.Boolean)
     for name in names:
-        columns[name] = _metric([row.get(name) for row in flat])
+        columns[name] = metric_column([row.get(name) for row in flat])
     return pl.DataFrame(columns)
 
 
@@ -55,6 +55,17 @@ def metrics(summary: dict[str, Any]) -> dict[str, Any]:
         **dict(_flat(summary)),
         **dict(_incidence(summary["incidence"])),
     }
+
+
+def metric_column(values: list[Any]) -> "pl.Series":
+    """A metric's values: whole numbers as such. Of a column without any value nothing is known but that it
+    is a number.
+    """
+    import polars as pl
+
+    whole = all(isinstance(value, int) for value in values if value is not None)
+    known = any(value is not None for value in values)
+    return pl.Series(values, dtype=pl.Int64 if whole and known else pl.Float64)
 
 
 def _flat(summary: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -86,12 +97,3 @@ def _parameter(parameter: Parameter, values: list[Any]) -> "pl.Series":
     if parameter.kind in kinds:
         return pl.Series(values, dtype=kinds[parameter.kind])
     return pl.Series([str(parameter.written(value)) for value in values], dtype=pl.String)
-
-
-def _metric(values: list[Any]) -> "pl.Series":
-    """Whole numbers as such. Of a column without any value nothing is known but that it is a number."""
-    import polars as pl
-
-    whole = all(isinstance(value, int) for value in values if value is not None)
-    known = any(value is not None for value in values)
-    return pl.Series(values, dtype=pl.Int64 if whole and known else pl.Float64)

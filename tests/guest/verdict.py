@@ -13,7 +13,8 @@ from statistics import median
 
 import polars as pl
 
-from benchmarks.harness import quote
+from benchmarks.pages import quote
+from benchmarks.pages import table as markdown
 from replay.device import Device
 from replay.truth.accuracy import Accuracy, accuracy
 from tracer import open_trace
@@ -124,23 +125,19 @@ def table(held: Iterable[Held]) -> str:
     for each in held:
         rounds.setdefault(each.key, []).append(each)
     head = ["kernel", "workload", "rung", "rounds", *COLUMNS]
-    lines = [_row(head), _row(["---"] * len(head))]
+    lines: list[list[str]] = []
     for (kernel, name, rung), runs in sorted(rounds.items(), key=lambda item: _place(item[0])):
         cells = [
             " / ".join(_cell(each(run.found) for run in runs) for each in shows) for shows in COLUMNS.values()
         ]
         lost = sum(run.lost for run in runs)
-        lines.append(_row([kernel, name, rung + (f", {lost} lost" if lost else ""), str(len(runs)), *cells]))
-    return "\n".join(lines) + "\n"
+        lines.append([kernel, name, rung + (f", {lost} lost" if lost else ""), str(len(runs)), *cells])
+    return markdown(head, lines)
 
 
 def _place(key: Key) -> tuple[list[int], str, int]:
     kernel, name, rung = key
     return [int(part) for part in kernel.split(".")], name, RUNGS.index(rung)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _cell(values: Iterable[float | None]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import runnable
-from benchmarks.harness import REPO, Figure, Row, Table, Taken, command, interleaved, quote
+from benchmarks.harness import REPO, Figure, Row, Table, Taken, command, interleaved
+from benchmarks.pages import quote, quoted
 from benchmarks.worker import Worker, at_once, workers
 
 FACTS = {"cpu": "a CPU", "architecture": "x", "cores": 2, "memory_gib": 1.0, "kernel": "6", "python": "3"} | {
@@ -93,9 +94,11 @@ def test_table_says_when_the_machine_was_busy() -> None:
 def test_quote_replaces_what_a_page_quotes_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- end of speed -->\nafter\n")
+    assert quoted(page, "speed") == "old\n"
     assert quote(page, "speed", "new\n")
     assert page.read_text() == "before\n<!-- speed -->\nnew\n<!-- end of speed -->\nafter\n"
     assert not quote(page, "other", "new\n")
+    assert quoted(page, "other") is None
     assert "other" not in page.read_text()
 
 
