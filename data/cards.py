@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks.pages import quote, replace_text
+from benchmarks.pages import quote, replace_text, table
 from data.workloads import NAMES, Workload, load
 from replay import validate
 from replay.validation import Verdict
@@ -173,27 +173,26 @@ def shipped() -> list[str]:
 
 def page(cards: list[Card]) -> str:
     """The table of all cards, and each by itself."""
-    return "\n".join([*_table(cards), *(line for card in cards for line in _section(card))]) + "\n"
-
-
-def _table(cards: list[Card]) -> Iterator[str]:
-    yield f"| {' | '.join(HEADINGS)} |\n| --- | --- | --- |{' ---: |' * (len(HEADINGS) - 3)}"
-    for card in cards:
-        right = card.fidelity
-        cells = (
-            f"[{card.name}](#{card.name})",
-            card.what,
-            ", ".join(card.layers),
-            f"{card.duration_s:.0f}",
-            f"{card.events:,}",
-            f"{card.size_bytes / MIB:.1f}",
-            f"{right.wrong_share:.3%}",
-            f"{right.impossible_share * 1e6:.0f}",
-            f"{right.samples_right} of {right.samples_judged}",
-        )
-        yield f"| {' | '.join(cells)} |"
     total = sum(card.size_bytes for card in cards) / MIB
-    yield f"\n{len(cards)} traces, {sum(card.events for card in cards):,} events, {total:.1f} MiB, none lost.\n"
+    events = sum(card.events for card in cards)
+    sums = f"\n{len(cards)} traces, {events:,} events, {total:.1f} MiB.\n\n"
+    sections = (line for card in cards for line in _section(card))
+    return table(HEADINGS, map(_cells, cards)) + sums + "\n".join(sections)
+
+
+def _cells(card: Card) -> tuple[str, ...]:
+    right = card.fidelity
+    return (
+        f"[{card.name}](#{card.name})",
+        card.what,
+        ", ".join(card.layers),
+        f"{card.duration_s:.0f}",
+        f"{card.events:,}",
+        f"{card.size_bytes / MIB:.1f}",
+        f"{right.wrong_share:.3%}",
+        f"{right.impossible_share * 1e6:.0f}",
+        f"{right.samples_right} of {right.samples_judged}",
+    )
 
 
 def _section(card: Card) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Usage: python -m data.compare [--check] [--out TABLE.parquet] [TRACE…]
 
-Replays all traces of `data/` as `data.replayed` says, writes the table, and puts its summaries between the
-marks of `docs/comparison.md` and of the README. --check writes nothing: it compares with the table that is
+Replays all traces of `data/` as `data.comparison.replayed` says, writes the table, and puts its summaries
+between the marks of `docs/comparison.md` and of the README. --check writes nothing: it compares with the table that is
 there, exactly, names each cell that differs, and ends with 1 if one does; of some traces, if they are named.
 With --out another table is written or compared, of traces of your own, and no page.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.pages import quote
-from data import comparison_tables as tables
-from data.answers import Answers
-from data.findings import findings
-from data.in_short import in_short
-from data.replayed import CASES, Case, Row, differences, frame_of, left_over, rows_of, with_shares
+from data.comparison import tables
+from data.comparison.answers import Answers
+from data.comparison.findings import findings
+from data.comparison.in_short import in_short
+from data.comparison.replayed import CASES, Case, Row, differences, frame_of, left_over, rows_of, with_shares
 from tracer import Fault
 
 HERE = Path(__file__).parent

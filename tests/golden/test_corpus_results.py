@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from benchmarks.pages import quoted
-from data.answers import Answers
 from data.compare import PAGES, TABLE, shipped
-from data.replayed import CASES, DEFAULT, KEY, SHARES, UNTOLD, differences, rows_of, with_shares
+from data.comparison.answers import Answers
+from data.comparison.replayed import CASES, DEFAULT, KEY, SHARES, UNTOLD, differences, rows_of, with_shares
 from replay.policies import comparison, registry
 from tracer import open_trace
 

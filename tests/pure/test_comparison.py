@@ -7,12 +7,23 @@ from typing import Any
 import polars as pl
 import pytest
 
-from data import compare, replayed
-from data.answers import OF_ALL, Answers, factor, named_spread, percent, points, spread
-from data.choosing import helps_of
-from data.findings import rankings, winners
-from data.in_short import apart, stranded
-from data.replayed import CASES, DEFAULT, SHARES, Row, differences, frame_of, left_over, rows_of, with_shares
+from data import compare
+from data.comparison import replayed
+from data.comparison.answers import OF_ALL, Answers, factor, named_spread, percent, points, spread
+from data.comparison.choosing import helps_of
+from data.comparison.findings import rankings, winners
+from data.comparison.in_short import apart, stranded
+from data.comparison.replayed import (
+    CASES,
+    DEFAULT,
+    SHARES,
+    Row,
+    differences,
+    frame_of,
+    left_over,
+    rows_of,
+    with_shares,
+)
 from tests.pure import small_traces
 from tracer import Fault
 

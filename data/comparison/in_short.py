@@ -3,7 +3,7 @@
 from collections import Counter
 from statistics import median
 
-from data.answers import (
+from data.comparison.answers import (
     AT_0,
     CALLS,
     CPU_S,
@@ -23,7 +23,7 @@ from data.answers import (
     told,
     told_more,
 )
-from data.choosing import WORTH, helps_of
+from data.comparison.choosing import WORTH, helps_of
 
 VERDICTS = {
     "nothing": "nothing brings a point",

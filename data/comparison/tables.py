@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.pages import table
 from data import cards
-from data.answers import (
+from data.comparison.answers import (
     AT_0,
     AT_5,
     AT_9,
@@ -43,9 +43,9 @@ from data.answers import (
     seconds,
     spread,
 )
-from data.choosing import Help, helps_of
-from data.findings import impossible
-from data.replayed import KNOBS, MOST, OTHERS_AT_0, POLICIES, UNTOLD
+from data.comparison.choosing import Help, helps_of
+from data.comparison.findings import impossible
+from data.comparison.replayed import KNOBS, MOST, OTHERS_AT_0, POLICIES, UNTOLD
 
 LOOKED_AT = ("work_entries_walked", "work_bits_scanned")
 

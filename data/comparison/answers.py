@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from data.replayed import KEY, KNOBS, UNTOLD, Row
+from data.comparison.replayed import KEY, KNOBS, UNTOLD, Row
 from replay.tables import shorter, size, tight
 from tracer.units import human_duration
 

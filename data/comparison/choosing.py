@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from data.answers import (
+from data.comparison.answers import (
     AT_0,
     AT_5,
     AT_9,

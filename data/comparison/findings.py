@@ -6,7 +6,7 @@ Shares are of what all orders could reclaim, differences of them in percentage p
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from data.answers import (
+from data.comparison.answers import (
     AT_0,
     AT_5,
     AT_9,
@@ -35,9 +35,9 @@ from data.answers import (
     told,
     told_more,
 )
-from data.choosing import WORTH
-from data.in_short import apart, origin, stranded, verdicts
-from data.replayed import UNTOLD
+from data.comparison.choosing import WORTH
+from data.comparison.in_short import apart, origin, stranded, verdicts
+from data.comparison.replayed import UNTOLD
 
 EQUAL = 0.001  # shares nearer than this are the same, and so are values that differ by less of the best
 
