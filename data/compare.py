@@ -3,9 +3,9 @@
 Usage: python -m data.compare [--check] [--out TABLE.parquet] [TRACE…]
 
 Replays all traces of `data/` as `data.comparison.replayed` says, writes the table, and puts its summaries
-between the marks of `docs/comparison.md` and of the README. --check writes nothing: it compares with the table that is
-there, exactly, names each cell that differs, and ends with 1 if one does; of some traces, if they are named.
-With --out another table is written or compared, of traces of your own, and no page.
+between the marks of `docs/comparison.md` and of the README. --check writes nothing: it compares with the
+table that is there, exactly, names each cell that differs, and ends with 1 if one does; of some traces, if
+they are named. With --out another table is written or compared, of traces of your own, and no page.
 """
 
 import argparse

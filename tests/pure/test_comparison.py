@@ -125,7 +125,7 @@ def test_what_helps_is_the_kind_that_brings_most() -> None:
 
 
 def test_another_policy_has_to_bring_a_point_more_than_a_shorter_delay() -> None:
-    sooner = {"upstream:delay=100ms": 6.5}
+    sooner: dict[str, Any] = {"upstream:delay=100ms": 6.5}
     assert helps_of(answers(*guest(bitmap=6.55, **sooner)), "a").most == "delay"
     assert helps_of(answers(*guest(bitmap=6.65, **sooner)), "a").most == "policy"
 
