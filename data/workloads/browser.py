@@ -32,6 +32,8 @@ SITTINGS = (
     ("heap", "gallery"),
     ("gallery", "table", "canvas", "heap"),
 )
+PARTS = 6  # how often a page is scrolled on and painted
+SCROLL = f"scrollTo(0, document.documentElement.scrollHeight * %d / {PARTS})"
 ANSWER_S = 60.0
 LOOK_S = 3
 PAUSE_S = 8
@@ -163,9 +165,12 @@ class Browser:
 
     def show(self, tab: str, page: Path) -> None:
         """Load a page in a tab and have it painted to its end."""
+        self.ask("Page.bringToFront", tab)
         self.ask("Page.navigate", tab, url=page.as_uri())
         self.ask("Runtime.evaluate", tab, expression=LOADED, awaitPromise=True)
-        self.ask("Page.captureScreenshot", tab, captureBeyondViewport=True, format="jpeg")
+        for part in range(PARTS):
+            self.ask("Runtime.evaluate", tab, expression=SCROLL % part)
+            self.ask("Page.captureScreenshot", tab, format="jpeg")
 
     def gone(self) -> bool:
         """Wait for the process to end, END_S at most."""

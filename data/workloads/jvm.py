@@ -13,10 +13,10 @@ from pathlib import Path
 
 DEBIAN = ("openjdk-17-jdk-headless",)
 
-HEAP_MIB = 3500
+HEAP_MIB = 5000
 REGION_MIB = 1
 QUIET_MS = 2500  # after so long without a collection the JVM makes one of its own
-WAVES = (9_000, 22_000, 5_000, 15_000)  # sessions at each wave's height
+WAVES = (14_000, 36_000, 8_000, 24_000)  # sessions at each wave's height
 FEW = 400  # sessions that stay over the quiet phase
 VISITS = 2  # of each session
 CLIENTS = 4
@@ -33,6 +33,7 @@ FLAGS = (
     "-XX:-G1PeriodicGCInvokesConcurrent",
     "-XX:MinHeapFreeRatio=10",
     "-XX:MaxHeapFreeRatio=25",
+    "-Dsun.net.httpserver.nodelay=true",  # otherwise each answer waits 40 ms for an acknowledgement
 )
 
 
