@@ -1,4 +1,4 @@
-"""DuckDB loads tables of 5 to 16 million sales, groups, joins and sorts them, and throws each away.
+"""DuckDB loads tables of 4 to 12 million sales, groups, joins and sorts them, and throws each away.
 
 What dashboards and nightly reports do: every query takes hash tables and sort runs far larger than the CPU's
 caches and drops them when it has answered; between reports next to nothing is held. The files that are read
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 PYPI = ("duckdb==2.0.0",)
 
-FILE_ROWS = 16_000_000
+FILE_ROWS = 12_500_000
 PRODUCTS = 400_000
-REPORTS = (9_000_000, 16_000_000, 5_000_000, 12_000_000)  # rows that each report loads
+REPORTS = (6_500_000, 12_500_000, 4_000_000, 9_500_000)  # rows that each report loads
 THREADS = 2
 LIMIT = "5GB"  # what DuckDB may take before it spills to the folder
 PAUSE_S = 7

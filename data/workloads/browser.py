@@ -105,16 +105,16 @@ def prepare(folder: Path) -> None:
         (folder / f"picture-{number}.png").write_bytes(picture(choose))
 
 
-def start(folder: Path, reading: int, writing: int) -> int:
+def start(profile: Path, reading: int, writing: int) -> int:
     """Start Chromium, which reads commands from one pipe and answers on another; its process id.
 
     It expects them as descriptors 3 and 4, so both are first moved out of that range.
     """
     ends = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 10) for each in (reading, writing)]
-    command = ["chromium", *FLAGS, f"--user-data-dir={folder}/profile", "about:blank"]
+    command = ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     quiet = [(os.POSIX_SPAWN_OPEN, each, "/dev/null", os.O_RDWR, 0) for each in range(3)]
     pipes = [(os.POSIX_SPAWN_DUP2, mine, theirs) for mine, theirs in zip(ends, (3, 4), strict=True)]
-    environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
+    environment = {**os.environ, "HOME": str(profile), "TMPDIR": str(profile)}
     pid = os.posix_spawnp("chromium", command, environment, file_actions=quiet + pipes, setpgroup=0)
     for each in (reading, writing, *ends):
         os.close(each)
@@ -125,10 +125,11 @@ class Browser:
     """A Chromium with a profile of its own, spoken to over the two pipes of its DevTools protocol."""
 
     def __init__(self, folder: Path) -> None:
-        self.profile = folder / "profile"
+        self.profile = folder.resolve() / "profile"
+        self.profile.mkdir(exist_ok=True)
         reading, self.commands = os.pipe()
         self.answers, writing = os.pipe()
-        self.pid = start(folder, reading, writing)
+        self.pid = start(self.profile, reading, writing)
         self.received = b""
         self.number = 0
 

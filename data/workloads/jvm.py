@@ -2,7 +2,7 @@
 
 The usual server process of an office or a shop: G1 lets the heap grow with the load, collects when nothing
 has happened for a while, and gives back what lies far above the live objects. Memory comes back long after
-the work ended, in regions of a MiB, from a heap that goes on holding what is between them.
+the work ended, in regions of a huge page, from a heap that goes on holding what is between them.
 """
 
 import http.client
@@ -14,7 +14,7 @@ from pathlib import Path
 DEBIAN = ("openjdk-17-jdk-headless",)
 
 HEAP_MIB = 5000
-REGION_MIB = 1
+REGION_MIB = 2
 QUIET_MS = 2500  # after so long without a collection the JVM makes one of its own
 WAVES = (14_000, 36_000, 8_000, 24_000)  # sessions at each wave's height
 FEW = 400  # sessions that stay over the quiet phase
@@ -28,6 +28,7 @@ FLAGS = (
     "-Xms32m",
     f"-Xmx{HEAP_MIB}m",
     "-XX:+UseG1GC",
+    "-XX:+UseTransparentHugePages",
     f"-XX:G1HeapRegionSize={REGION_MIB}m",
     f"-XX:G1PeriodicGCInterval={QUIET_MS}",
     "-XX:-G1PeriodicGCInvokesConcurrent",
