@@ -1,4 +1,4 @@
-"""scikit-learn fits forests, boosted trees, clusters and linear models on up to 1.3 GB of features.
+"""scikit-learn fits forests, boosted trees, clusters and linear models on up to 1.2 GB of features.
 
 A training job on a small guest: NumPy arrays asked for as huge pages and copied by every step, workers
 that map the data from a file that joblib writes, trees in many small objects of threads. Each model is
@@ -19,7 +19,7 @@ PYPI = ("scikit-learn==1.9.1", "numpy==2.4.6", "joblib==1.6.0")
 
 SEED = 8
 FEATURES = 160  # float32
-SETS = (900_000, 2_000_000, 600_000, 1_400_000)  # rows of each data set
+SETS = (700_000, 1_800_000, 500_000, 1_200_000)  # rows of each data set
 FOREST_ROWS = 60_000
 PREDICTED_ROWS = 60_000
 WORKERS = 2
