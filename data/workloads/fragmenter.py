@@ -2,8 +2,8 @@
 
 The adversary of free page reporting, and in small the life of a server that has been up for months: kernel
 objects and locked pages that stay are scattered over pageblocks of which the rest is free. Much is free then
-and little of it in blocks that can be reported, until the last object of a pageblock goes. While so, ordinary
-memory is taken and given back twice. Each round ends with everything released.
+and little of it in blocks that can be reported, until the last object of a pageblock goes. While so, huge
+pages are taken and given back twice. Each round ends with everything released.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ KEEP_TABLES = 6  # one mapping in so many stays
 NAMES = 400  # asked for in each directory, and not there: a dentry each
 DIRECTORIES = 1500
 KEEP_DIRECTORIES = 8  # one in so many stays
-BULK_BYTES = 1000 * MIB
+BULK_BYTES = 3000 * MIB
 BULKS = 2
 ROUNDS = 2
 FILES = 8192  # how many files this process may have open
@@ -130,9 +130,10 @@ def dentries(stack: ExitStack, folder: Path) -> None:
 
 
 def bulk() -> None:
-    """Take ordinary memory amid all that, hold it, and give it back."""
+    """Take huge pages amid all that, hold them, and give them back."""
     for _ in range(BULKS):
         memory = private(BULK_BYTES)
+        memory.madvise(mmap.MADV_HUGEPAGE)
         touch(memory)
         time.sleep(PAUSE_S)
         memory.close()
