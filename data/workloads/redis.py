@@ -1,4 +1,4 @@
-"""Redis is filled with 1.5 GiB that expires, saved to disk while it is written to, filled again, and flushed.
+"""Redis is filled with 0.9 GiB that expires, saved to disk while it is written to, filled again, and flushed.
 
 A cache: values of 100 bytes to 32 KiB with times to live, so that what is freed lies scattered between what
 is not, and the allocator gives pages back some seconds later. Saving forks: each page written meanwhile is
@@ -13,7 +13,7 @@ from pathlib import Path
 
 DEBIAN = ("redis-server",)
 LAYER = "both"
-FILLS_MIB = (1000, 500)
+FILLS_MIB = (600, 300)
 LEAST_BYTES, MOST_BYTES = 100, 32 << 10
 LIVES_S = (8, 25)
 REST_S = 12
