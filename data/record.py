@@ -81,7 +81,7 @@ def main() -> int:
     for name in asked.names:
         card = record(load(name), asked.out)
         cards.write(card, asked.out / "cards")
-        verdict = "; ".join(card.faults) or "fit"
+        verdict = "; ".join([*card.faults, *card.blemishes]) or "fit"
         print(f"{asked.out / name}.trace: {card.events:,} events, {verdict}", flush=True)
         unfit += bool(card.faults)
     if asked.out == cards.HERE:

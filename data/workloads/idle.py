@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 LAYER = "both"
-REST_S = 180
+REST_S = 120
 
 
 def run(folder: Path) -> None:
