@@ -131,6 +131,11 @@ def seconds(value: float) -> str:
     return tight(human_duration(value))
 
 
+def cpu(value: float) -> str:
+    """CPU time: of what is less than a millisecond the estimate says nothing."""
+    return "<1ms" if 0 < value < 1e-3 else seconds(value)
+
+
 def count(value: float) -> str:
     """A number of things."""
     return shorter(round(value) if value >= 10 else round(value, 1))

@@ -6,6 +6,7 @@ Shares are of what all orders could reclaim, differences of them in percentage p
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from data import cards
 from data.comparison.answers import (
     AT_0,
     AT_5,
@@ -35,8 +36,7 @@ from data.comparison.answers import (
     told,
     told_more,
 )
-from data.comparison.choosing import WORTH
-from data.comparison.in_short import apart, origin, stranded, verdicts
+from data.comparison.in_short import apart, at_rest, origin, stranded, verdicts
 from data.comparison.replayed import UNTOLD
 
 EQUAL = 0.001  # shares nearer than this are the same, and so are values that differ by less of the best
@@ -58,7 +58,7 @@ def _choice(answers: Answers) -> Iterator[str]:
     yield "**Which policy?**"
     yield f"At order 9 the four that a kernel can do ({four}) are"
     yield f"{named_spread(apart(answers), span)} points apart in what they reclaim."
-    yield f"Where {span(WORTH)} is the least that is worth a change, beside `upstream` {verdicts(answers)}."
+    yield f"Beside the default (`upstream`, 2 s), {verdicts(answers)}."
 
 
 def _ranking(answers: Answers) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _stranded(answers: Answers) -> Iterator[str]:
     yield "**What order 9 leaves stranded:**"
     yield f"{named_spread(stranded(answers), percent)} of what could come back, since it is free, but not in"
     yield "whole 2 MiB. At order 5 (128 KiB) it is"
-    yield f"{named_spread(stranded(answers, 'oracle:order=5'), percent)}."
+    yield f"{named_spread(stranded(answers, 'oracle:order=5'), percent)}.{at_rest(answers)}"
 
 
 def _delay(answers: Answers) -> Iterator[str]:
@@ -123,6 +123,7 @@ def _capacity(answers: Answers) -> Iterator[str]:
 def _order_0(answers: Answers) -> Iterator[str]:
     yield "**What order 0 costs.**"
     yield f"`upstream` at order 0 brings {told_more(answers, AT_0)}, for {_prices(answers, AT_0)}."
+    yield f"By refaults it is cheapest on {cheapest(answers, AT_0)}."
     yield f"At order 5 it brings {told_more(answers, AT_5)}, for {_prices(answers, AT_5)}; the order is a"
     yield "parameter of the kernel. A pass takes about a sixteenth of each list, and at order 0 lists are"
     yield "long: of what reporting can add after the start it gets"
@@ -136,6 +137,13 @@ def _prices(answers: Answers, setting: str) -> str:
     return ", ".join(
         f"{name} {spread(answers.times(shows, setting).values(), factor)}" for name, shows in priced
     )
+
+
+def cheapest(answers: Answers, setting: str) -> str:
+    """The three traces on which a setting has the fewest refaults beside the default, and how many."""
+    times = answers.times(REFAULTS, setting)
+    first = sorted(times, key=times.__getitem__)[:3]
+    return as_list(f"{trace} ({factor(times[trace])})" for trace in first) if first else "none"
 
 
 def _hosts(answers: Answers) -> Iterator[str]:
@@ -170,7 +178,8 @@ def _cold(answers: Answers) -> Iterator[str]:
 
 def _placement(answers: Answers) -> Iterator[str]:
     yield "**Recorded placement.**"
-    yield f"At order 9 {told(answers, DIVERGENCE, percent)} of the recorded exits did not take the head of"
+    yield f"At order 9 {told(answers, DIVERGENCE, percent)} of the recorded exits that"
+    yield "broke a free block did not take the head of"
     yield "the list that `upstream` would have left;"
     yield f"{told(answers, DIVERGENCE, percent, 'never')} where nothing is reported, since the"
     yield "recorded guests do report, and what their lists were at the start is mostly not known."
@@ -182,7 +191,8 @@ def _placement(answers: Answers) -> Iterator[str]:
 def _trust(answers: Answers) -> Iterator[str]:
     yield "**One kind of machine.**"
     yield f"{origin(answers)}. Of their steps"
-    yield f"{named_spread(impossible(answers), fine_percent)} were impossible. Other memory, CPUs and load"
+    yield f"{named_spread(impossible(answers), fine_percent)} were impossible, and of the frames that changed"
+    yield f"{named_spread(wrong(answers), fine_percent)} were wrong in the end. Other memory, CPUs and load"
     yield "give other numbers; small differences on few traces are no reason to choose."
 
 
@@ -190,3 +200,9 @@ def impossible(answers: Answers) -> dict[str, float]:
     """By trace, the share of its steps that were impossible."""
     steps, wrong = (answers.over(column(name)) for name in ("steps", "impossible_steps"))
     return {trace: wrong[trace] / steps[trace] for trace in steps if steps[trace]}
+
+
+def wrong(answers: Answers) -> dict[str, float]:
+    """By trace, the share of its changed frames that the model has wrong at the end; of those with a card."""
+    named = [trace for trace in answers.traces if (cards.CARDS / f"{trace}.json").exists()]
+    return {trace: cards.read(trace).fidelity.wrong_share for trace in named}

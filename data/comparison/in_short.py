@@ -5,6 +5,7 @@ from statistics import median
 
 from data.comparison.answers import (
     AT_0,
+    AT_5,
     CALLS,
     CPU_S,
     DIVERGENCE,
@@ -25,12 +26,7 @@ from data.comparison.answers import (
 )
 from data.comparison.choosing import WORTH, helps_of
 
-VERDICTS = {
-    "nothing": "nothing brings a point",
-    "order": "a lower order helps most",
-    "delay": "a shorter delay helps most",
-    "policy": "another policy helps most",
-}
+IDLE = "idle"  # the trace on which nothing runs
 
 
 def in_short(answers: Answers) -> str:
@@ -50,18 +46,40 @@ def apart(answers: Answers) -> dict[str, float]:
 
 
 def verdicts(answers: Answers) -> str:
-    """What helps most, and on which traces."""
-    kinds: dict[str, list[str]] = {}
-    for trace in answers.traces:
-        kinds.setdefault(helps_of(answers, trace).most, []).append(trace)
-    return "; ".join(
-        f"{words} on {as_list(kinds[kind])}" for kind, words in VERDICTS.items() if kind in kinds
+    """On which traces an order, a delay or a policy is worth a change."""
+    found = {trace: helps_of(answers, trace).by for trace in answers.traces}
+    lower = [trace for trace in found if found[trace]["order"].share >= WORTH]
+    sooner = [trace for trace in found if found[trace]["delay"].share >= WORTH]
+    beyond = {trace: by["policy"].share - max(by["delay"].share, 0) for trace, by in found.items()}
+    other = [trace for trace in found if beyond[trace] >= WORTH]
+    return (
+        f"a lower order brings a point or more on {_some(lower, answers)}, a delay of 100 ms on "
+        f"{_some(sooner, answers)}, another policy a point more than that delay on {_some(other, answers)}"
     )
+
+
+def _some(traces: list[str], answers: Answers) -> str:
+    """How many traces, and which."""
+    if not traces:
+        return "none"
+    if len(traces) == len(answers.traces):
+        return f"all {len(traces)} traces"
+    return f"{len(traces)} ({as_list(traces)})"
 
 
 def stranded(answers: Answers, setting: str = "oracle") -> dict[str, float]:
     """By trace, what even reporting at once leaves of what all orders could reclaim."""
     return {trace: 1 - share for trace, share in answers.over(OF_ALL, setting).items()}
+
+
+def at_rest(answers: Answers) -> str:
+    """What is stranded where nothing runs: the machine's own, not the workloads'."""
+    share = stranded(answers).get(IDLE)
+    if share is None:
+        return ""
+    return (
+        f" On `{IDLE}` it is {percent(share)}: that much was in pieces on this machine before anything ran."
+    )
 
 
 def origin(answers: Answers) -> str:
@@ -82,7 +100,7 @@ def _choice(answers: Answers) -> str:
     return (
         f"**Which policy?** At order 9 {as_list(IN_A_KERNEL)} reclaim within one percentage point of each "
         f"other on {near} of {len(spans)} traces, and are {span(max(spans.values()))} apart at most. "
-        f"Beside the default (`upstream`), {verdicts(answers)}."
+        f"Beside the default (`upstream`, 2 s), {verdicts(answers)}."
     )
 
 
@@ -90,7 +108,7 @@ def _stranded(answers: Answers) -> str:
     of_5 = median(stranded(answers, "oracle:order=5").values())
     return (
         f"**Order 9 leaves stranded** {named_spread(stranded(answers), percent)} of the free memory, "
-        f"at order 5 it is {percent(of_5)} in the median."
+        f"at order 5 it is {percent(of_5)} in the median.{at_rest(answers)}"
     )
 
 
@@ -104,7 +122,8 @@ def _delay(answers: Answers) -> str:
 def _order_0(answers: Answers) -> str:
     return (
         f"**Order 0** brings {told_more(answers, AT_0)}, in the median for {_prices(answers, AT_0)}; "
-        f"on a host that discards whole 2 MiB only {told_more(answers, AT_0, backing='2m')}."
+        f"order 5 {told_more(answers, AT_5)}, for {_prices(answers, AT_5)}. Order 0 on a host that discards "
+        f"whole 2 MiB only: {told_more(answers, AT_0, backing='2m')}."
     )
 
 
@@ -117,7 +136,8 @@ def _prices(answers: Answers, setting: str) -> str:
 def _trust(answers: Answers) -> str:
     return (
         f"**How far to believe it:** {origin(answers)}, on one kind of machine. Every page keeps the frame "
-        f"it had: at order 9 {told(answers, DIVERGENCE, percent)} of the exits took another block than the "
-        "lists of `upstream` would have given; if nothing is reported, "
+        f"it had: at order 9 {told(answers, DIVERGENCE, percent)} of the exits that broke free blocks took "
+        "another one than "
+        "the lists of `upstream` would have given; if nothing is reported, "
         f"{told(answers, DIVERGENCE, percent, 'never')} do."
     )

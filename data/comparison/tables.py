@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from benchmarks.pages import table
-from data import cards
 from data.comparison.answers import (
     AT_0,
     AT_5,
@@ -31,10 +30,12 @@ from data.comparison.answers import (
     Shows,
     Writes,
     a_minute,
+    as_list,
     bytes_,
     cell,
     column,
     count,
+    cpu,
     fine_percent,
     gib,
     label,
@@ -44,7 +45,7 @@ from data.comparison.answers import (
     spread,
 )
 from data.comparison.choosing import Help, helps_of
-from data.comparison.findings import impossible
+from data.comparison.findings import impossible, wrong
 from data.comparison.replayed import KNOBS, MOST, OTHERS_AT_0, POLICIES, UNTOLD
 
 LOOKED_AT = ("work_entries_walked", "work_bits_scanned")
@@ -82,7 +83,7 @@ def short(answers: Answers) -> str:
 
     def told(trace: str, setting: str) -> str:
         row = (answers.shown(shows, trace, setting) for shows in (P50_S, OF_ALL, CPU_S))
-        return " ".join(map(cell, row, (seconds, percent, seconds)))
+        return " ".join(map(cell, row, (seconds, percent, cpu)))
 
     lines = [
         [
@@ -106,10 +107,6 @@ def traces(answers: Answers) -> str:
 
         return of
 
-    def wrong(trace: str) -> float | None:
-        there = (cards.CARDS / f"{trace}.json").exists()
-        return cards.read(trace).fidelity.wrong_share if there else None
-
     columns = [
         _of(answers, "lasts", column("duration_s"), seconds),
         _of(answers, "events", column("events"), lambda value: f"{value:,.0f}"),
@@ -118,7 +115,7 @@ def traces(answers: Answers) -> str:
         _of(answers, "could come back GiB", MEAN_GIB, gib, MOST),
         _of(answers, "taken again a minute", a_minute(REFAULTS), bytes_, MOST),
         Column("impossible steps", impossible(answers).get, fine_percent),
-        Column("wrong frames", wrong, fine_percent),
+        Column("wrong frames", wrong(answers).get, fine_percent),
         _of(answers, "exit code", column("exit_code"), count),
     ]
     return over_traces(answers, columns) + _caveats(answers)
@@ -126,9 +123,12 @@ def traces(answers: Answers) -> str:
 
 def _caveats(answers: Answers) -> str:
     """What the traces say of themselves, each line once."""
-    lines = {trace: answers.rows[trace, "steady", "4k", AT_9]["caveats"] for trace in answers.traces}
-    told = [f"- {trace}: {line}" for trace, line in lines.items() if line]
-    return "\n".join(["", *told, ""]) if told else ""
+    found: dict[str, list[str]] = {}
+    for trace in answers.traces:
+        if line := answers.rows[trace, "steady", "4k", AT_9]["caveats"]:
+            found.setdefault(line, []).append(trace)
+    lines = [f"- {as_list(names)}: {line}" for line, names in found.items()]
+    return "\n".join(["", *lines, ""]) if lines else ""
 
 
 def helps(answers: Answers) -> str:
@@ -163,7 +163,7 @@ def policies(answers: Answers) -> str:
         ("gain", GAIN, percent),
         ("refaults a minute", a_minute(REFAULTS), bytes_),
         ("calls a minute", a_minute(CALLS), count),
-        ("CPU a minute", a_minute(CPU_S), seconds),
+        ("CPU a minute", a_minute(CPU_S), cpu),
         ("looked at a minute", a_minute(_looked_at), count),
     ]
     lines = [
@@ -189,7 +189,7 @@ def orders(answers: Answers) -> str:
                 ("upstream", OF_ALL, percent),
                 ("refaults", REFAULTS, bytes_),
                 ("calls", CALLS, count),
-                ("CPU", CPU_S, seconds),
+                ("CPU", CPU_S, cpu),
             )
             for name, setting in (("9", AT_9), ("5", AT_5), ("0", AT_0))
         ),
@@ -216,7 +216,7 @@ def hosts(answers: Answers) -> str:
     """What the host's pages change for orders 9 and 0."""
     columns = [
         _of(answers, f"{what}, {order} on {backing}", shows, write, setting, backing=backing)
-        for what, shows, write in (("of all", OF_ALL, percent), ("CPU", CPU_S, seconds))
+        for what, shows, write in (("of all", OF_ALL, percent), ("CPU", CPU_S, cpu))
         for order, setting in (("9", AT_9), ("0", AT_0))
         for backing in ("4k", "thp", "2m")
     ]
@@ -254,7 +254,7 @@ EACH: Sequence[tuple[str, Shows, Writes]] = (
     ("refaults", REFAULTS, bytes_),
     ("calls", CALLS, count),
     ("device", column("cost_device_s"), seconds),
-    ("CPU", CPU_S, seconds),
+    ("CPU", CPU_S, cpu),
     ("looked at", _looked_at, count),
 )
 
