@@ -1,6 +1,6 @@
 """What would help a workload that has the default: another order, delay, or policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data.comparison.answers import (
@@ -15,7 +15,11 @@ from data.comparison.answers import (
     SOONER,
     Answers,
     Shows,
-    factor,
+    Writes,
+    bytes_,
+    cell,
+    count,
+    cpu,
     points,
 )
 
@@ -25,6 +29,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "delay": (SOONER,),
     "policy": IN_A_KERNEL[1:],
 }
+
+PRICES: Sequence[tuple[str, Shows, Writes]] = (
+    ("refaults", REFAULTS, bytes_),
+    ("calls", CALLS, count),
+    ("CPU", CPU_S, cpu),
+)
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,7 @@ def helps_of(answers: Answers, trace: str) -> Helps:
         return Helps(found, "keep the default")
     best = found[kind]
     price = ", ".join(
-        f"{name} {factor(ratio)}"
-        for name, shows in (("refaults", REFAULTS), ("calls", CALLS), ("CPU", CPU_S))
-        if (ratio := _ratio(answers, shows, trace, best.setting)) is not None
+        f"{name} {_from_to(answers, shows, write, trace, best.setting)}" for name, shows, write in PRICES
     )
     return Helps(found, f"{best.named}: {points(best.share)} for {price}")
 
@@ -80,6 +88,6 @@ def _best(answers: Answers, trace: str, settings: tuple[str, ...]) -> Help:
     return Help(setting, shares[setting])
 
 
-def _ratio(answers: Answers, shows: Shows, trace: str, setting: str) -> float | None:
-    ours, default = (answers.shown(shows, trace, each) for each in (setting, AT_9))
-    return ours / default if ours is not None and default else None
+def _from_to(answers: Answers, shows: Shows, write: Writes, trace: str, setting: str) -> str:
+    """What the default has, and what the setting has."""
+    return " to ".join(cell(answers.shown(shows, trace, each), write) for each in (AT_9, setting))

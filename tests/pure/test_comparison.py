@@ -120,7 +120,7 @@ def test_rows_on_one_side_only_are_named() -> None:
 def test_what_helps_is_the_kind_that_brings_most() -> None:
     found = helps_of(answers(*guest(upstream_at_0=8, bitmap=6.5)), "a")
     assert found.most == "order"
-    assert found.verdict.startswith("order=0: +20.0 for refaults x1.00")
+    assert found.verdict.startswith("order=0: +20.0 for refaults 100B to 100B, calls 10 to 10, CPU 1s to 1s")
     assert helps_of(answers(*guest(bitmap=6.5)), "a").verdict.startswith("bitmap: +5.0")
 
 
