@@ -1,0 +1,322 @@
+"""What comes and goes: objects arrive, take their blocks one by one, live, and give them back.
+
+All of it happens on one clock: at most one block every `STEP_NS`. An object's blocks are linked through
+the allocator's own records, which a block in use has no need of; so state is a record per frame and one
+per living object, however long the trace.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numba as nb
+import numpy as np
+
+from replay.buddy.area import AREA, NOBODY
+from replay.buddy.lists import block_of, insert, link, pageblock_type, slots_of, take
+from replay.bundles import NUMBERS, NUMBERS_2D, Bundle, bundle_type, records
+from replay.generating.allocator import BOTH, EXTFRAG, take_block
+from replay.generating.draws import EXPONENTIAL, FIXED, LOG_NORMAL, SEEDS, below, spread, uniform
+from replay.jit import Int, Words, compiled
+from tracer import Op
+
+STEP_NS = 100
+FAR_NS = np.iinfo(np.int64).max
+STEADY, SINE, SQUARE = range(3)  # as `recipe.WAVES`
+
+KIND = np.dtype(
+    [
+        ("rate", np.float64),  # a second
+        ("blocks", np.float64),  # of an object, on average
+        ("size_sigma", np.float64),
+        ("lifetime_ns", np.float64),  # 0: forever
+        ("age_sigma", np.float64),
+        ("duty", np.float64),
+        ("ages", np.int64),
+        ("order", np.int64),
+        ("migratetype", np.int64),
+        ("wave", np.int64),
+        ("period_ns", np.int64),
+        ("next_ns", np.int64),  # when the next one may come
+        ("free_op", np.int64),
+        ("refill", np.int64),  # do per-CPU lists take this order?
+        ("objects", np.int64),  # that were made
+        ("taken", np.int64),  # blocks
+        ("given_up", np.int64),  # objects that found no memory
+    ]
+)
+DUE = np.dtype([("due_ns", np.int64), ("head", np.int32), ("kind", np.int32)])
+NOW = np.dtype(
+    [
+        ("ns", np.int64),
+        ("begin_ns", np.int64),  # of the trace, where waves begin
+        ("events", np.int64),  # written
+        ("living", np.int64),  # objects in the heap
+        ("doing", np.int64),
+        ("due_ns", np.int64),
+        ("kind", np.int64),
+        ("cpu", np.int64),  # on which it happens
+        ("cpus", np.int64),  # of the guest
+        ("left", np.int64),  # blocks that the object still wants
+        ("head", np.int64),  # its first block
+        ("last", np.int64),
+        ("late_ns", np.int64),  # at most
+    ]
+)
+WAITING, FILLING, FREEING = range(3)
+LOW, MIN = range(2)  # columns of `marks`
+_ZONE_LOCKED, _EXTFRAG, _PAGE_FREE = int(Op.ZONE_LOCKED), int(Op.EXTFRAG), int(Op.PAGE_FREE)
+
+# Why `live` stopped.
+UP_TO_DATE, NO_ROOM, NO_HEAP = range(3)
+MOST_EVENTS_A_STEP = 2
+
+
+@dataclass(frozen=True, eq=False)
+class World(Bundle):
+    """See the dtypes above. `heap`: living objects by the end of their lives, the first at 0."""
+
+    area: Annotated[Any, AREA]
+    free: Annotated[Any, NUMBERS]  # frames, by zone
+    marks: Annotated[Any, NUMBERS_2D]  # (zones, 2): the watermarks low and min
+    zonelists: Annotated[Any, NUMBERS_2D]  # (nodes, zones): in the order in which they are tried
+    kinds: Annotated[Any, records(KIND)]
+    heap: Annotated[Any, records(DUE)]
+    now: Annotated[Any, records(NOW)]  # one
+    seeds: Annotated[Any, SEEDS]
+    # The events written, by column.
+    ts_ns: Annotated[Any, nb.int64[::1]]
+    op: Annotated[Any, nb.uint8[::1]]
+    pfn: Annotated[Any, nb.uint64[::1]]
+    order: Annotated[Any, nb.uint8[::1]]
+    migratetype: Annotated[Any, nb.int8[::1]]
+    cpu: Annotated[Any, nb.uint16[::1]]
+    aux: Annotated[Any, nb.uint64[::1]]
+
+
+WORLD = bundle_type(World)
+
+
+# At the start
+
+
+@compiled(nb.void(WORLD, nb.int64, nb.int64, nb.int64, nb.int64))
+def open_span(w: World, zone: Int, first: Int, end: Int, migratetype: Int) -> None:
+    """Frames [first, end) are free, in the largest blocks there are, on the tails of their lists."""
+    most = len(w.area.lists[zone]) - 1
+    while first < end:
+        order = 0
+        while order < most and not first & (np.int64(1) << order) and first + (np.int64(2) << order) <= end:
+            order += 1
+        link(w.area, first, order, migratetype, True)
+        w.free[zone] += slots_of(w.area, order)
+        first += slots_of(w.area, order)
+
+
+@compiled(nb.void(WORLD, nb.int64[::1], nb.int64))
+def pin(w: World, pageblocks: Words, size: Int) -> None:
+    """One frame of each of these pageblocks, of `size` frames, all free, leaves for good."""
+    for pageblock in pageblocks:
+        frame = pageblock * size + below(w.seeds, size)
+        take(w.area, block_of(w.area, frame), frame, 0, -1)
+        w.free[w.area.blocks[frame].zone] -= 1
+
+
+# The heap
+
+
+@compiled(nb.void(WORLD, nb.int64, nb.int64, nb.int64))
+def _push(w: World, due_ns: Int, head: Int, kind: Int) -> None:
+    place = w.now[0].living
+    w.now[0].living += 1
+    while place and w.heap[(place - 1) >> 1].due_ns > due_ns:
+        w.heap[place] = w.heap[(place - 1) >> 1]
+        place = (place - 1) >> 1
+    w.heap[place].due_ns, w.heap[place].head, w.heap[place].kind = due_ns, head, kind
+
+
+@compiled(nb.void(WORLD))
+def _pop(w: World) -> None:
+    """Drop the first."""
+    w.now[0].living -= 1
+    end, place = w.now[0].living, 0
+    moved_ns = w.heap[end].due_ns
+    while True:
+        child = 2 * place + 1
+        if child + 1 < end and w.heap[child + 1].due_ns < w.heap[child].due_ns:
+            child += 1
+        if child >= end or w.heap[child].due_ns >= moved_ns:
+            break
+        w.heap[place] = w.heap[child]
+        place = child
+    w.heap[place] = w.heap[end]
+
+
+# One block
+
+
+@compiled(nb.void(WORLD, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), inline=True)
+def _tell(w: World, op: Int, pfn: Int, order: Int, migratetype: Int, aux: Int) -> None:
+    """Write an event of this instant."""
+    at = w.now[0].events
+    w.ts_ns[at], w.op[at], w.pfn[at], w.order[at] = w.now[0].ns, op, pfn, order
+    w.migratetype[at], w.cpu[at], w.aux[at] = migratetype, w.now[0].cpu, aux
+    w.now[0].events += 1
+
+
+@compiled(nb.int64(WORLD, nb.int64))
+def _allocate(w: World, kind: Int) -> Int:
+    """A block for an object of a kind, or NOBODY: from the zones of the CPU's node, then from others, first
+    above the low watermark, then down to the min.
+    """
+    k = w.kinds[kind]
+    node = w.now[0].cpu % len(w.zonelists)
+    for mark in (LOW, MIN):
+        for place in range(w.zonelists.shape[1]):
+            zone = w.zonelists[node, place]
+            if w.free[zone] - (np.int64(1) << k.order) < w.marks[zone, mark]:
+                continue
+            slot, told, aux = take_block(w.area, zone, k.order, k.migratetype)
+            if slot == NOBODY:
+                continue
+            w.free[zone] -= np.int64(1) << k.order
+            if told != EXTFRAG:
+                _tell(w, _ZONE_LOCKED, slot, k.order, k.migratetype, k.refill)
+            if told in (EXTFRAG, BOTH):
+                _tell(w, _EXTFRAG, slot, k.order, k.migratetype, aux)
+            return slot
+    return NOBODY
+
+
+@compiled(nb.void(WORLD, nb.int64, nb.int64))
+def _free(w: World, slot: Int, kind: Int) -> None:
+    """Give a block back. Only a drain tells the type, which is that of the pageblock."""
+    k = w.kinds[kind]
+    migratetype = np.int64(-1) if k.free_op == _PAGE_FREE else pageblock_type(w.area, slot)
+    w.free[w.area.blocks[slot].zone] += np.int64(1) << k.order
+    insert(w.area, slot, k.order, False)
+    _tell(w, k.free_op, slot, k.order, migratetype, 0)
+
+
+# Objects
+
+
+@compiled(nb.float64(WORLD, nb.int64, nb.int64), inline=True)
+def _load(w: World, kind: Int, at_ns: Int) -> float:
+    """What share of its rate a kind has at an instant."""
+    k = w.kinds[kind]
+    if k.wave == STEADY:
+        return 1.0
+    phase = np.float64((at_ns - w.now[0].begin_ns) % k.period_ns) / np.float64(k.period_ns)
+    if k.wave == SINE:
+        return 0.5 - 0.5 * math.cos(2.0 * math.pi * phase)
+    return 1.0 if phase < k.duty else 0.0
+
+
+@compiled(nb.void(WORLD, nb.int64))
+def plan_next(w: World, kind: Int) -> None:
+    """When the next object of a kind may come: a Poisson process, of which `_load` keeps a share."""
+    k = w.kinds[kind]
+    wait_ns = spread(w.seeds, 1e9 / k.rate, EXPONENTIAL, 0.0)
+    k.next_ns += np.int64(min(wait_ns, 1e18)) + 1
+
+
+@compiled(nb.void(WORLD, nb.int64))
+def _arrive(w: World, kind: Int) -> None:
+    """An object comes, unless the wave says that it does not."""
+    k, now = w.kinds[kind], w.now[0]
+    due_ns = k.next_ns
+    plan_next(w, kind)
+    if uniform(w.seeds) > _load(w, kind, due_ns):
+        return
+    how = LOG_NORMAL if k.size_sigma else FIXED
+    now.left = max(np.int64(min(spread(w.seeds, k.blocks, how, k.size_sigma), 1e15) + 0.5), 1)
+    now.doing, now.kind, now.due_ns = FILLING, kind, due_ns
+    now.cpu, now.head, now.last = below(w.seeds, now.cpus), NOBODY, NOBODY
+
+
+@compiled(nb.void(WORLD))
+def _leave(w: World) -> None:
+    """The first object of the heap is at the end of its life."""
+    now, due = w.now[0], w.heap[0]
+    now.doing, now.due_ns, now.head, now.kind = FREEING, due.due_ns, due.head, due.kind
+    now.cpu = below(w.seeds, now.cpus)
+    _pop(w)
+
+
+@compiled(nb.void(WORLD))
+def _fill(w: World) -> None:
+    """The object takes its next block. One that cannot have all gives back what it got."""
+    now = w.now[0]
+    k, slot = w.kinds[now.kind], _allocate(w, now.kind)
+    if slot == NOBODY:
+        k.given_up += 1
+        now.doing = WAITING if now.head == NOBODY else FREEING
+        return
+    if now.head == NOBODY:
+        now.head = slot
+    else:
+        w.area.blocks[now.last].next = slot
+    w.area.blocks[slot].next = NOBODY
+    now.last, now.left = slot, now.left - 1
+    k.taken += 1
+    if now.left == 0:
+        now.doing = WAITING
+        k.objects += 1
+        if k.lifetime_ns:
+            age_ns = spread(w.seeds, k.lifetime_ns, k.ages, k.age_sigma)
+            _push(w, now.ns + np.int64(min(age_ns, 1e18)), now.head, now.kind)
+
+
+@compiled(nb.void(WORLD))
+def _drop(w: World) -> None:
+    """The object gives back its next block."""
+    now = w.now[0]
+    slot = now.head
+    now.head = w.area.blocks[slot].next
+    _free(w, slot, now.kind)
+    if now.head == NOBODY:
+        now.doing = WAITING
+
+
+@compiled(nb.int64(WORLD), inline=True)
+def _earliest(w: World) -> Int:
+    """The kind of which an object comes next."""
+    first = 0
+    for kind in range(1, len(w.kinds)):
+        if w.kinds[kind].next_ns < w.kinds[first].next_ns:
+            first = kind
+    return first
+
+
+@compiled(nb.int64(WORLD, nb.int64))
+def live(w: World, until_ns: Int) -> Int:
+    """All that happens up to an instant. Stops before when no event can be written, or no object can be
+    added to the heap: call it again with more room.
+    """
+    now = w.now[0]
+    while True:
+        if now.events + MOST_EVENTS_A_STEP > len(w.ts_ns):
+            return NO_ROOM
+        if now.doing == WAITING:
+            kind = _earliest(w)
+            end_ns = w.heap[0].due_ns if now.living else FAR_NS
+            due_ns = min(w.kinds[kind].next_ns, end_ns)
+            if due_ns > until_ns:
+                return UP_TO_DATE
+            if now.living == len(w.heap):
+                return NO_HEAP
+            if due_ns == end_ns:
+                _leave(w)
+            else:
+                _arrive(w, kind)
+            continue
+        at_ns = max(now.ns + STEP_NS, now.due_ns)
+        if at_ns > until_ns:
+            return UP_TO_DATE
+        now.ns = at_ns
+        now.late_ns = max(now.late_ns, at_ns - now.due_ns if now.head == NOBODY else 0)
+        if now.doing == FILLING:
+            _fill(w)
+        else:
+            _drop(w)
