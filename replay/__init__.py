@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from replay.api import Replay, replay, run
     from replay.device import Device
     from replay.engine import Options
+    from replay.generating.kind import Kind
     from replay.generating.presets import preset
-    from replay.generating.recipe import Kind, Recipe
+    from replay.generating.recipe import Recipe
     from replay.generating.writing import Generated, generate
     from replay.results import Result
     from replay.sweeping.sweep import Sweep, sweep
@@ -40,7 +41,7 @@ __all__ = [
 _HOMES = {
     "Device": "device",
     "Generated": "generating.writing",
-    "Kind": "generating.recipe",
+    "Kind": "generating.kind",
     "Options": "engine",
     "Recipe": "generating.recipe",
     "Replay": "api",

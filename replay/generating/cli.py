@@ -25,7 +25,7 @@ def generate(
         typer.Option(
             metavar="NAME:key=value,...",
             help="Change a kind of objects of the preset, or add one: rate, size, size-sigma, order, "
-            "lifetime, ages, age-sigma, type, wave, period, duty; may be repeated.",
+            "growth, lifetime, ages, age-sigma, type, wave, period, duty; may be repeated.",
         ),
     ] = None,
     memory: Annotated[str, typer.Option(help="Of the whole guest.")] = "16GiB",

@@ -8,7 +8,7 @@ import numpy as np
 from replay.jit import Int, Words, compiled
 
 SEEDS = nb.uint64[::1]
-FIXED, EXPONENTIAL, LOG_NORMAL = range(3)  # as `recipe.AGES`
+FIXED, EXPONENTIAL, LOG_NORMAL = range(3)  # as `kind.AGES`
 
 _STEP, _FIRST, _SECOND = (
     np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

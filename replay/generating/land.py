@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.generating.checking import refuse, write_size
 from replay.generating.draws import choose
-from replay.generating.recipe import Recipe, refuse, write_size
+from replay.generating.recipe import Recipe
 from tracer import Zone
 
 if TYPE_CHECKING:

@@ -1,155 +1,32 @@
 """What comes and goes: objects arrive, take their blocks one by one, live, and give them back.
 
-All of it happens on one clock: at most one block every `STEP_NS`. An object's blocks are linked through
-the allocator's own records, which a block in use has no need of; so state is a record per frame and one
-per living object, however long the trace.
+All of it happens on one clock: at most one block every `STEP_NS`.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Any
 
 import numba as nb
 import numpy as np
 
-from replay.buddy.area import AREA, NOBODY
-from replay.buddy.lists import block_of, insert, link, pageblock_type, slots_of, take
-from replay.bundles import NUMBERS, NUMBERS_2D, Bundle, bundle_type, records
+from replay.buddy.area import NOBODY
+from replay.buddy.lists import insert, pageblock_type
 from replay.generating.allocator import BOTH, EXTFRAG, take_block
-from replay.generating.draws import EXPONENTIAL, FIXED, LOG_NORMAL, SEEDS, below, spread, uniform
-from replay.jit import Int, Words, compiled
+from replay.generating.draws import EXPONENTIAL, FIXED, LOG_NORMAL, below, spread, uniform
+from replay.generating.world import WORLD, World, pop, push
+from replay.jit import Int, compiled
 from tracer import Op
 
 STEP_NS = 100
+BATCH_FRAMES = 64  # that an object takes in one go while it grows: about a refill of a per-CPU list
+MOST_BLOCKS = 1 << 30  # of an object
 FAR_NS = np.iinfo(np.int64).max
-STEADY, SINE, SQUARE = range(3)  # as `recipe.WAVES`
-
-KIND = np.dtype(
-    [
-        ("rate", np.float64),  # a second
-        ("blocks", np.float64),  # of an object, on average
-        ("size_sigma", np.float64),
-        ("lifetime_ns", np.float64),  # 0: forever
-        ("age_sigma", np.float64),
-        ("duty", np.float64),
-        ("ages", np.int64),
-        ("order", np.int64),
-        ("migratetype", np.int64),
-        ("wave", np.int64),
-        ("period_ns", np.int64),
-        ("next_ns", np.int64),  # when the next one may come
-        ("free_op", np.int64),
-        ("refill", np.int64),  # do per-CPU lists take this order?
-        ("objects", np.int64),  # that were made
-        ("taken", np.int64),  # blocks
-        ("given_up", np.int64),  # objects that found no memory
-    ]
-)
-DUE = np.dtype([("due_ns", np.int64), ("head", np.int32), ("kind", np.int32)])
-NOW = np.dtype(
-    [
-        ("ns", np.int64),
-        ("begin_ns", np.int64),  # of the trace, where waves begin
-        ("events", np.int64),  # written
-        ("living", np.int64),  # objects in the heap
-        ("doing", np.int64),
-        ("due_ns", np.int64),
-        ("kind", np.int64),
-        ("cpu", np.int64),  # on which it happens
-        ("cpus", np.int64),  # of the guest
-        ("left", np.int64),  # blocks that the object still wants
-        ("head", np.int64),  # its first block
-        ("last", np.int64),
-        ("late_ns", np.int64),  # at most
-    ]
-)
+STEADY, SINE, SQUARE = range(3)  # as `kind.WAVES`
 WAITING, FILLING, FREEING = range(3)
 LOW, MIN = range(2)  # columns of `marks`
 _ZONE_LOCKED, _EXTFRAG, _PAGE_FREE = int(Op.ZONE_LOCKED), int(Op.EXTFRAG), int(Op.PAGE_FREE)
-
 # Why `live` stopped.
 UP_TO_DATE, NO_ROOM, NO_HEAP = range(3)
 MOST_EVENTS_A_STEP = 2
-
-
-@dataclass(frozen=True, eq=False)
-class World(Bundle):
-    """See the dtypes above. `heap`: living objects by the end of their lives, the first at 0."""
-
-    area: Annotated[Any, AREA]
-    free: Annotated[Any, NUMBERS]  # frames, by zone
-    marks: Annotated[Any, NUMBERS_2D]  # (zones, 2): the watermarks low and min
-    zonelists: Annotated[Any, NUMBERS_2D]  # (nodes, zones): in the order in which they are tried
-    kinds: Annotated[Any, records(KIND)]
-    heap: Annotated[Any, records(DUE)]
-    now: Annotated[Any, records(NOW)]  # one
-    seeds: Annotated[Any, SEEDS]
-    # The events written, by column.
-    ts_ns: Annotated[Any, nb.int64[::1]]
-    op: Annotated[Any, nb.uint8[::1]]
-    pfn: Annotated[Any, nb.uint64[::1]]
-    order: Annotated[Any, nb.uint8[::1]]
-    migratetype: Annotated[Any, nb.int8[::1]]
-    cpu: Annotated[Any, nb.uint16[::1]]
-    aux: Annotated[Any, nb.uint64[::1]]
-
-
-WORLD = bundle_type(World)
-
-
-# At the start
-
-
-@compiled(nb.void(WORLD, nb.int64, nb.int64, nb.int64, nb.int64))
-def open_span(w: World, zone: Int, first: Int, end: Int, migratetype: Int) -> None:
-    """Frames [first, end) are free, in the largest blocks there are, on the tails of their lists."""
-    most = len(w.area.lists[zone]) - 1
-    while first < end:
-        order = 0
-        while order < most and not first & (np.int64(1) << order) and first + (np.int64(2) << order) <= end:
-            order += 1
-        link(w.area, first, order, migratetype, True)
-        w.free[zone] += slots_of(w.area, order)
-        first += slots_of(w.area, order)
-
-
-@compiled(nb.void(WORLD, nb.int64[::1], nb.int64))
-def pin(w: World, pageblocks: Words, size: Int) -> None:
-    """One frame of each of these pageblocks, of `size` frames, all free, leaves for good."""
-    for pageblock in pageblocks:
-        frame = pageblock * size + below(w.seeds, size)
-        take(w.area, block_of(w.area, frame), frame, 0, -1)
-        w.free[w.area.blocks[frame].zone] -= 1
-
-
-# The heap
-
-
-@compiled(nb.void(WORLD, nb.int64, nb.int64, nb.int64))
-def _push(w: World, due_ns: Int, head: Int, kind: Int) -> None:
-    place = w.now[0].living
-    w.now[0].living += 1
-    while place and w.heap[(place - 1) >> 1].due_ns > due_ns:
-        w.heap[place] = w.heap[(place - 1) >> 1]
-        place = (place - 1) >> 1
-    w.heap[place].due_ns, w.heap[place].head, w.heap[place].kind = due_ns, head, kind
-
-
-@compiled(nb.void(WORLD))
-def _pop(w: World) -> None:
-    """Drop the first."""
-    w.now[0].living -= 1
-    end, place = w.now[0].living, 0
-    moved_ns = w.heap[end].due_ns
-    while True:
-        child = 2 * place + 1
-        if child + 1 < end and w.heap[child + 1].due_ns < w.heap[child].due_ns:
-            child += 1
-        if child >= end or w.heap[child].due_ns >= moved_ns:
-            break
-        w.heap[place] = w.heap[child]
-        place = child
-    w.heap[place] = w.heap[end]
 
 
 # One block
@@ -230,18 +107,25 @@ def _arrive(w: World, kind: Int) -> None:
     if uniform(w.seeds) > _load(w, kind, due_ns):
         return
     how = LOG_NORMAL if k.size_sigma else FIXED
-    now.left = max(np.int64(min(spread(w.seeds, k.blocks, how, k.size_sigma), 1e15) + 0.5), 1)
+    now.left = max(np.int64(min(spread(w.seeds, k.blocks, how, k.size_sigma), MOST_BLOCKS) + 0.5), 1)
+    now.batch = max(BATCH_FRAMES >> k.order, 1) if k.growth_ns else now.left
+    now.gap_ns = np.int64(k.growth_ns * now.batch / now.left)
     now.doing, now.kind, now.due_ns = FILLING, kind, due_ns
     now.cpu, now.head, now.last = below(w.seeds, now.cpus), NOBODY, NOBODY
 
 
 @compiled(nb.void(WORLD))
-def _leave(w: World) -> None:
-    """The first object of the heap is at the end of its life."""
+def _go_on(w: World) -> None:
+    """The first object of the heap grows on, or is at the end of its life."""
     now, due = w.now[0], w.heap[0]
-    now.doing, now.due_ns, now.head, now.kind = FREEING, due.due_ns, due.head, due.kind
-    now.cpu = below(w.seeds, now.cpus)
-    _pop(w)
+    now.due_ns, now.gap_ns, now.kind, now.cpu = due.due_ns, due.gap_ns, due.kind, due.cpu
+    now.head, now.last, now.left = due.head, due.last, due.left
+    now.doing = FILLING if now.left else FREEING
+    if now.left:
+        now.batch = max(BATCH_FRAMES >> w.kinds[now.kind].order, 1)
+    else:
+        now.cpu = below(w.seeds, now.cpus)
+    pop(w)
 
 
 @compiled(nb.void(WORLD))
@@ -258,14 +142,17 @@ def _fill(w: World) -> None:
     else:
         w.area.blocks[now.last].next = slot
     w.area.blocks[slot].next = NOBODY
-    now.last, now.left = slot, now.left - 1
+    now.last, now.left, now.batch = slot, now.left - 1, now.batch - 1
     k.taken += 1
     if now.left == 0:
         now.doing = WAITING
         k.objects += 1
         if k.lifetime_ns:
             age_ns = spread(w.seeds, k.lifetime_ns, k.ages, k.age_sigma)
-            _push(w, now.ns + np.int64(min(age_ns, 1e18)), now.head, now.kind)
+            push(w, now.ns + np.int64(min(age_ns, 1e18)))
+    elif now.batch == 0:
+        now.doing = WAITING
+        push(w, now.due_ns + now.gap_ns)
 
 
 @compiled(nb.void(WORLD))
@@ -307,7 +194,7 @@ def live(w: World, until_ns: Int) -> Int:
             if now.living == len(w.heap):
                 return NO_HEAP
             if due_ns == end_ns:
-                _leave(w)
+                _go_on(w)
             else:
                 _arrive(w, kind)
             continue

@@ -10,20 +10,11 @@ from replay.available import available
 from replay.buddy.area import BLOCK, new_area
 from replay.buddy.rules import rules_of
 from replay.generating.draws import choose
+from replay.generating.kind import AGES, TYPES, WAVES, Kind
 from replay.generating.land import Land
-from replay.generating.living import (
-    DUE,
-    KIND,
-    NO_HEAP,
-    NOW,
-    UP_TO_DATE,
-    World,
-    live,
-    open_span,
-    pin,
-    plan_next,
-)
-from replay.generating.recipe import AGES, TYPES, WAVES, Kind, Recipe
+from replay.generating.living import NO_HEAP, UP_TO_DATE, live, plan_next
+from replay.generating.recipe import Recipe
+from replay.generating.world import DUE, KIND, NOW, World, open_span, pin
 from replay.geometry import MOVABLE, Geometry
 from tracer import Fault, Guest, Op, human_bytes
 from tracer.faults import ExitCode
@@ -109,7 +100,8 @@ class Machine:
         drained = kind.order in self.guest.pcp_orders
         row["rate"], row["size_sigma"], row["duty"] = kind.rate, kind.size_sigma, kind.duty
         row["blocks"] = kind.size_bytes / (self.recipe.page_bytes << kind.order)
-        row["lifetime_ns"], row["age_sigma"] = kind.lifetime_ns, kind.age_sigma
+        row["growth_ns"], row["lifetime_ns"] = kind.growth_ns, kind.lifetime_ns
+        row["age_sigma"] = kind.age_sigma
         row["ages"], row["wave"] = AGES.index(kind.ages), WAVES.index(kind.wave)
         row["order"], row["migratetype"] = kind.order, TYPES.index(kind.type)
         row["period_ns"], row["next_ns"] = kind.period_ns, BOOT_NS

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from replay.generating.recipe import NAMES, Kind, Recipe
+from replay.generating.kind import FOREVER_NS, Kind
+from replay.generating.recipe import NAMES, Recipe
 from tracer import Fault
 
 _S = 10**9
@@ -15,42 +16,55 @@ _KIB, _MIB = 1 << 10, 1 << 20
 
 
 def _holding(share: float, memory_bytes: int, kind: Kind) -> Kind:
-    """The kind, of such a rate that it holds this share of memory."""
-    return replace(kind, rate=round(share * memory_bytes / (kind.size_bytes * kind.lifetime_ns / _S), 6))
+    """The kind, of such a rate that it holds this share of memory: while it grows, half of its size."""
+    held_s = (kind.lifetime_ns + kind.growth_ns / 2) / _S
+    return replace(kind, rate=round(share * memory_bytes / (kind.size_bytes * held_s), 6))
+
+
+_HEAPS = Kind("heaps", size_bytes=32 * _MIB, size_sigma=1.0, growth_ns=2 * _S, lifetime_ns=20 * _S)
+_FILES = Kind(
+    "files", size_bytes=_MIB, size_sigma=1.0, order=2, lifetime_ns=30 * _S, ages="log-normal", age_sigma=1.5
+)
+_SLAB = Kind(
+    "slab", size_bytes=64 * _KIB, size_sigma=1.0, order=1, growth_ns=_S, lifetime_ns=10 * _S,
+    ages="log-normal", age_sigma=2.0, type="unmovable",
+)  # fmt: skip
+_DENTRIES = replace(_SLAB, name="dentries", order=0, lifetime_ns=20 * _S, type="reclaimable")
+_BUFFERS = Kind("buffers", size_bytes=4 * _MIB, size_sigma=0.5, growth_ns=_S // 10, lifetime_ns=_S // 2)
+_LOST = Kind("lost", size_bytes=8 * _MIB, size_sigma=1.0, growth_ns=_S, lifetime_ns=FOREVER_NS)
+_JOBS = Kind(
+    "jobs", size_bytes=64 * _MIB, size_sigma=0.5, growth_ns=_S, lifetime_ns=3 * _S, ages="fixed",
+    wave="square", period_ns=30 * _S, duty=0.2,
+)  # fmt: skip
 
 
 def _background(memory: int) -> tuple[Kind, ...]:
     """What every guest has: files in the cache, and kernel structures, a few of them very old."""
-    files = Kind("files", 0, _MIB, 1.0, 2, 30 * _S, "log-normal", 1.5)
-    slab = Kind("slab", 0, 64 * _KIB, 1.0, 1, 10 * _S, "log-normal", 2.0, "unmovable")
-    dentries = Kind("dentries", 0, 64 * _KIB, 1.0, 0, 20 * _S, "log-normal", 2.0, "reclaimable")
-    held = ((0.10, files), (0.01, slab), (0.01, dentries))
+    held = ((0.10, _FILES), (0.01, _SLAB), (0.01, _DENTRIES))
     return tuple(_holding(share, memory, kind) for share, kind in held)
 
 
 def _steady(memory: int) -> Recipe:
-    heaps = _holding(0.25, memory, Kind("heaps", 0, 32 * _MIB, 1.0, 0, 20 * _S))
-    return Recipe((heaps, *_background(memory)), warmup_ns=60 * _S)
+    return Recipe((_holding(0.25, memory, _HEAPS), *_background(memory)), warmup_ns=60 * _S)
 
 
 def _waves(memory: int) -> Recipe:
-    heaps = _holding(0.5, memory, Kind("heaps", 0, 32 * _MIB, 1.0, 0, 5 * _S, wave="sine"))
+    heaps = _holding(0.5, memory, replace(_HEAPS, lifetime_ns=5 * _S, wave="sine"))
     return Recipe((heaps, *_background(memory)), duration_ns=120 * _S, warmup_ns=60 * _S)
 
 
 def _churn(memory: int) -> Recipe:
-    buffers = _holding(0.02, memory, Kind("buffers", 0, 4 * _MIB, 0.5, 0, _S // 2))
+    buffers = _holding(0.02, memory, _BUFFERS)
     return Recipe((buffers, *_background(memory)), duration_ns=30 * _S, warmup_ns=30 * _S)
 
 
 def _leak(memory: int) -> Recipe:
-    lost = Kind("lost", round(0.005 * memory / (8 * _MIB), 6), 8 * _MIB, 1.0, 0, 0)
+    lost = replace(_LOST, rate=round(0.005 * memory / _LOST.size_bytes, 6))
     return Recipe((lost, *_background(memory)))
 
 
 def _burst(memory: int) -> Recipe:
-    jobs = Kind("jobs", 0, 64 * _MIB, 0.5, 0, 3 * _S, "fixed", wave="square", period_ns=30 * _S, duty=0.2)
-    return Recipe((_holding(0.5, memory, jobs), *_background(memory)), warmup_ns=30 * _S)
+    return Recipe((_holding(0.5, memory, _JOBS), *_background(memory)), warmup_ns=30 * _S)
 
 
 PRESETS: dict[str, tuple[Callable[[int], Recipe], str]] = {
@@ -77,9 +91,10 @@ def preset(name: str, kinds: list[str] | None = None, **changes: Any) -> Recipe:
         raise Fault(
             f"a recipe has no {each!r}", "its name is not known", f"known: {', '.join(sorted(NAMES))}"
         )
-    memory = changes.get("memory_bytes", 16 << 30)
-    if name != "none":
-        made = PRESETS[name][0](max(memory, _MIB))
-        return replace(made.with_kinds(kinds or []), **changes)
-    given = {text.partition(":")[0]: Kind(text.partition(":")[0]) for text in kinds or []}
-    return replace(Recipe(tuple(given.values())).with_kinds(kinds or []), **changes)
+    memory = changes.get("memory_bytes", Recipe.memory_bytes)
+    base = Recipe((_HEAPS,)) if name == "none" else PRESETS[name][0](memory)
+    wanted: dict[str, Kind] = {} if name == "none" else {kind.name: kind for kind in base.kinds}
+    for text in kinds or []:
+        called, _, values = text.partition(":")
+        wanted[called] = wanted.get(called, Kind(called)).changed(values)
+    return replace(base, **{"kinds": tuple(wanted.values()), **changes})

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ from tracer import (
 
 SEGMENT_ROWS = 4_000_000
 SECOND_NS = 10**9
-_TOLD_LATE_NS = 1_000_000  # an arrival later than this is told
+_TOLD_LATE_NS = 100_000_000  # an arrival later than this is told
 _PROBES = {
     Op.ZONE_LOCKED: "kmem:mm_page_alloc_zone_locked",
     Op.EXTFRAG: "kmem:mm_page_alloc_extfrag",
@@ -78,7 +79,7 @@ class _Segments:
         self._kept = np.zeros(256, np.int64)
         self._rows, self._span = 0, (0, 0)
         self._samples: list[pa.Table] = []
-        self._part = None
+        self._part: Any = None
 
     def add(self, columns: Columns) -> None:
         """Write events."""
@@ -135,7 +136,7 @@ def generate(
     out = Path(out)
     check_output(out, force=force)
     machine = Machine(recipe)
-    machine.live(machine.begin_ns, lambda _columns: tell(0))
+    machine.live(machine.begin_ns, lambda columns: tell(len(columns["ts_ns"])))
     machine.forget()
     manifest = _manifest(machine)
     with TraceOutput(out, manifest, force=force) as output:
