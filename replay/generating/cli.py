@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from replay.cli import Json, emit, warn
 from tracer import Fault, duration_ns, human_bytes, size_bytes
 
 if TYPE_CHECKING:
@@ -55,7 +54,9 @@ def generate(
     max_order: Annotated[int | None, typer.Option(help="Default: a kernel's with such pages.")] = None,
     pageblock_order: Annotated[int | None, typer.Option(help="Likewise.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")
+    ] = False,
 ) -> None:
     """Make a synthetic trace of a guest that never ran (docs/synthetic.md)."""
     from replay.generating.presets import preset as named
@@ -84,6 +85,7 @@ def _make(out: Path, recipe: "Recipe", *, force: bool, as_json: bool) -> None:
     from tracer import check_output
 
     check_output(out, force=force)  # before anything is compiled or loaded
+    from replay.cli import emit, warn
     from replay.generating.writing import generate as make
     from replay.progress import progress
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Columns = dict[str, "NDArray[Any]"]
 BOOT_NS = 10**9  # the guest's clock when its warm-up begins
 ROOM_EVENTS = 1 << 20
-_HEAP = 1 << 12
+HEAP = 1 << 12  # living objects, at first
 _COLUMNS = ("ts_ns", "op", "pfn", "order", "migratetype", "cpu", "aux")
 _OTHER_BYTES = 256 << 20  # events and files on their way
 
@@ -85,7 +85,7 @@ class Machine:
             marks=np.array([(zone.low, zone.min) for zone in self.zones], np.int64),
             zonelists=np.array([self._zonelist(node) for node in range(self.recipe.nodes)], np.int64),
             kinds=np.concatenate([self._kind(kind) for kind in kinds]),
-            heap=np.zeros(_HEAP, DUE),
+            heap=np.zeros(HEAP, DUE),
             now=now,
             seeds=seeds,
             **{name: np.zeros(ROOM_EVENTS, kind) for name, kind in rooms.items()},

@@ -91,7 +91,9 @@ def preset(name: str, kinds: list[str] | None = None, **changes: Any) -> Recipe:
         raise Fault(
             f"a recipe has no {each!r}", "its name is not known", f"known: {', '.join(sorted(NAMES))}"
         )
-    memory = changes.get("memory_bytes", Recipe.memory_bytes)
+    memory = changes.get("memory_bytes")
+    if not isinstance(memory, int) or memory < _MIB:
+        memory = Recipe.memory_bytes  # what cannot be is refused below
     base = Recipe((_HEAPS,)) if name == "none" else PRESETS[name][0](memory)
     wanted: dict[str, Kind] = {} if name == "none" else {kind.name: kind for kind in base.kinds}
     for text in kinds or []:
