@@ -94,37 +94,44 @@ def _load(w: World, kind: Int, at_ns: Int) -> float:
 def plan_next(w: World, kind: Int) -> None:
     """When the next object of a kind may come: a Poisson process, of which `_load` keeps a share."""
     k = w.kinds[kind]
-    wait_ns = spread(w.seeds, 1e9 / k.rate, EXPONENTIAL, 0.0)
+    wait_ns = spread(w.seeds, 1 + kind, 1e9 / k.rate, EXPONENTIAL, 0.0)
     k.next_ns += np.int64(min(wait_ns, 1e18)) + 1
 
 
 @compiled(nb.void(WORLD, nb.int64))
 def _arrive(w: World, kind: Int) -> None:
-    """An object comes, unless the wave says that it does not."""
+    """An object comes, unless the wave says that it does not. All that chance decides of it is drawn now:
+    what becomes of others does not change it.
+    """
     k, now = w.kinds[kind], w.now[0]
     due_ns = k.next_ns
     plan_next(w, kind)
-    if uniform(w.seeds) > _load(w, kind, due_ns):
+    if uniform(w.seeds, 1 + kind) > _load(w, kind, due_ns):
         return
     how = LOG_NORMAL if k.size_sigma else FIXED
-    now.left = max(np.int64(min(spread(w.seeds, k.blocks, how, k.size_sigma), MOST_BLOCKS) + 0.5), 1)
+    blocks = spread(w.seeds, 1 + kind, k.blocks, how, k.size_sigma)
+    now.left = max(np.int64(min(blocks, MOST_BLOCKS) + 0.5), 1)
+    now.age_ns = 0
+    if k.lifetime_ns:
+        age_ns = spread(w.seeds, 1 + kind, k.lifetime_ns, k.ages, k.age_sigma)
+        now.age_ns = np.int64(min(age_ns, 1e18)) + 1
     now.batch = max(BATCH_FRAMES >> k.order, 1) if k.growth_ns else now.left
     now.gap_ns = np.int64(k.growth_ns * now.batch / now.left)
     now.doing, now.kind, now.due_ns = FILLING, kind, due_ns
-    now.cpu, now.head, now.last = below(w.seeds, now.cpus), NOBODY, NOBODY
+    now.cpu, now.head, now.last = below(w.seeds, 1 + kind, now.cpus), NOBODY, NOBODY
 
 
 @compiled(nb.void(WORLD))
 def _go_on(w: World) -> None:
     """The first object of the heap grows on, or is at the end of its life."""
     now, due = w.now[0], w.heap[0]
-    now.due_ns, now.gap_ns, now.kind, now.cpu = due.due_ns, due.gap_ns, due.kind, due.cpu
-    now.head, now.last, now.left = due.head, due.last, due.left
+    now.due_ns, now.gap_ns, now.age_ns = due.due_ns, due.gap_ns, due.age_ns
+    now.kind, now.cpu, now.head, now.last, now.left = due.kind, due.cpu, due.head, due.last, due.left
     now.doing = FILLING if now.left else FREEING
     if now.left:
         now.batch = max(BATCH_FRAMES >> w.kinds[now.kind].order, 1)
     else:
-        now.cpu = below(w.seeds, now.cpus)
+        now.cpu = below(w.seeds, 0, now.cpus)
     pop(w)
 
 
@@ -147,9 +154,8 @@ def _fill(w: World) -> None:
     if now.left == 0:
         now.doing = WAITING
         k.objects += 1
-        if k.lifetime_ns:
-            age_ns = spread(w.seeds, k.lifetime_ns, k.ages, k.age_sigma)
-            push(w, now.ns + np.int64(min(age_ns, 1e18)))
+        if now.age_ns:
+            push(w, now.ns + now.age_ns)
     elif now.batch == 0:
         now.doing = WAITING
         push(w, now.due_ns + now.gap_ns)

@@ -9,7 +9,7 @@ import numpy as np
 from replay.available import available
 from replay.buddy.area import BLOCK, new_area
 from replay.buddy.rules import rules_of
-from replay.generating.draws import choose
+from replay.generating.draws import choose, streams
 from replay.generating.kind import AGES, TYPES, WAVES, Kind
 from replay.generating.land import Land
 from replay.generating.living import NO_HEAP, UP_TO_DATE, live, plan_next
@@ -64,7 +64,8 @@ class Machine:
             Fault: when such zones cannot be, or this machine cannot hold its state.
         """
         self.recipe, self.guest = recipe, guest_of(recipe)
-        seeds = np.array([recipe.seed], np.uint64)
+        kinds = [f"kind {kind.name}" for kind in recipe.kinds if kind.rate]
+        seeds = streams(recipe.seed, ["places", *kinds])
         land = Land.of(recipe, seeds)
         self.zones, self.spans = land.zones, land.spans
         self.geometry = Geometry.of(self.guest, self.zones)

@@ -42,6 +42,7 @@ DUE = np.dtype(
     [
         ("due_ns", np.int64),  # when it goes on growing, or leaves
         ("gap_ns", np.int64),  # between its batches
+        ("age_ns", np.int64),  # that it lives for when it is whole; 0: forever
         ("head", np.int32),
         ("last", np.int32),
         ("left", np.int32),  # blocks to come; none: it is whole
@@ -63,6 +64,7 @@ NOW = np.dtype(
         ("left", np.int64),  # blocks that the object still wants
         ("batch", np.int64),  # of these, how many now
         ("gap_ns", np.int64),  # until the next batch
+        ("age_ns", np.int64),
         ("head", np.int64),  # its first block
         ("last", np.int64),
         ("late_ns", np.int64),  # at most
@@ -81,7 +83,7 @@ class World(Bundle):
     kinds: Annotated[Any, records(KIND)]
     heap: Annotated[Any, records(DUE)]
     now: Annotated[Any, records(NOW)]  # one
-    seeds: Annotated[Any, SEEDS]
+    seeds: Annotated[Any, SEEDS]  # streams: of places and of CPUs that free, then one for each kind
     # The events written, by column.
     ts_ns: Annotated[Any, nb.int64[::1]]
     op: Annotated[Any, nb.uint8[::1]]
@@ -115,7 +117,7 @@ def open_span(w: World, zone: Int, first: Int, end: Int, migratetype: Int) -> No
 def pin(w: World, pageblocks: Words, size: Int) -> None:
     """One frame of each of these pageblocks, of `size` frames, all free, leaves for good."""
     for pageblock in pageblocks:
-        frame = pageblock * size + below(w.seeds, size)
+        frame = pageblock * size + below(w.seeds, 0, size)
         take(w.area, block_of(w.area, frame), frame, 0, -1)
         w.free[w.area.blocks[frame].zone] -= 1
 
@@ -132,7 +134,7 @@ def push(w: World, due_ns: Int) -> None:
         w.heap[place] = w.heap[(place - 1) >> 1]
         place = (place - 1) >> 1
     entry = w.heap[place]
-    entry.due_ns, entry.gap_ns, entry.left = due_ns, now.gap_ns, now.left
+    entry.due_ns, entry.gap_ns, entry.age_ns, entry.left = due_ns, now.gap_ns, now.age_ns, now.left
     entry.head, entry.last, entry.kind, entry.cpu = now.head, now.last, now.kind, now.cpu
 
 

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from replay.device import Device
 from replay.engine import Options, run_all
+from replay.generating.presets import preset
 from replay.generating.recipe import Recipe
 from replay.policies import policy_named
 from replay.validation import validate
@@ -18,7 +21,7 @@ from tests.oracle import model
 from tests.oracle.recorded import Recording, read
 from tests.pure.same_answer import assert_same
 from tests.pure.synthetic import made, recipes
-from tracer import Fault, Trace
+from tracer import Fault, Op, Trace
 
 SOAK = bool(os.environ.get("PAGETIDE_SOAK"))
 thorough = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -36,10 +39,14 @@ def trace_of(folder: str, recipe: Recipe) -> Trace:
 @given(recipes().filter(lambda recipe: recipe.kinds))
 def test_a_generated_trace_is_whole_and_the_model_agrees_with_all_that_it_says(recipe: Recipe) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trace = trace_of(folder, recipe)
-        trace.verify()
-        assert trace.warnings == []
-        verdict = validate(trace)
+        assert_right(trace_of(folder, recipe), recipe)
+
+
+def assert_right(trace: Trace, recipe: Recipe) -> None:
+    """Nothing is wrong with it, whatever the model is asked."""
+    trace.verify()
+    assert trace.warnings == []
+    verdict = validate(trace)
     wrong = {"exit_of_used", "entry_of_free", "outside", "unknown_ops", "frames_wrong", "orders_wrong"}
     assert {name: verdict.fidelity[name] for name in wrong} == dict.fromkeys(wrong, 0)
     assert verdict.fidelity["orders_checked"] == len(trace.zones) * (recipe.top_order + 1)
@@ -77,8 +84,6 @@ def test_the_plain_oracle_makes_the_same_of_it(recipe: Recipe, start: str, below
     ids=["pages-of-64KiB", "huge-pages-of-512MiB"],
 )
 def test_whole_units_of_64_kib_pages_are_reported_as_the_oracle_does(tmp_path, text, page_bytes):
-    from replay.generating.presets import preset
-
     recipe = preset(
         "none", [f"vm:{text},lifetime=300ms"], memory_bytes=40 << 30, page_bytes=page_bytes, used=0.3,
         duration_ns=4 * 10**9, holes=0.2, hole_bytes=1 << 30, pinned=0.2, warmup_ns=10**9,
@@ -96,3 +101,26 @@ def test_whole_units_of_64_kib_pages_are_reported_as_the_oracle_does(tmp_path, t
     )  # fmt: skip
     assert_same(run, want)
     assert want.blocks > 10
+
+
+CROWD = [
+    f"{kind}:type={kind},rate={rate},size=16KiB,size-sigma=1,lifetime=400ms,ages=log-normal,order={order}"
+    for kind, rate, order in (("movable", 2400, 0), ("unmovable", 800, 1), ("reclaimable", 800, 0))
+]
+
+
+def test_the_model_follows_each_way_in_which_types_take_from_each_other(tmp_path):
+    recipe = preset("none", CROWD, memory_bytes=24 << 20, used=0.0, pinned=0.4, duration_ns=3 * 10**9)
+    trace = made(tmp_path, recipe)
+    ways: Counter[str] = Counter()
+    rows = trace.events.select("ts_ns", "op", "pfn", "order", "aux").collect().rows()
+    for before, (ts_ns, op, pfn, _, aux) in pairwise(rows):
+        if op == Op.EXTFRAG:
+            half = before[:3] == (ts_ns, Op.ZONE_LOCKED, pfn)
+            found, owned = aux & 255, bool(aux >> 24 & 1)
+            ways["half" if half else "block" if owned and found >= 9 else "steal" if not owned else "?"] += 1
+    assert ways.keys() == {"half", "block", "steal"}
+    assert_right(trace, recipe)
+    setting = policy_named("upstream").settle(trace.manifest.guest, {"order": 4})
+    run = run_all(trace, [setting], Options("steady", logging=True))[0]
+    assert_same(run, plain(read(trace), trace, 4, "steady"))

@@ -102,11 +102,11 @@ def test_sizes_have_the_mean_asked_for(tmp_path):
 
 def test_draws_of_sizes_are_log_normal():
     seeds = np.array([5], np.uint64)
-    logs = np.log([spread(seeds, 100.0, LOG_NORMAL, 0.75) for _ in range(20_000)])
+    logs = np.log([spread(seeds, 0, 100.0, LOG_NORMAL, 0.75) for _ in range(20_000)])
     assert logs.std() == pytest.approx(0.75, rel=0.02)
     assert logs.mean() == pytest.approx(math.log(100) - 0.75**2 / 2, abs=0.02)
     assert abs(((logs - logs.mean()) ** 3).mean() / logs.std() ** 3) < 0.06
-    assert spread(seeds, 3.0, FIXED, 9.0) == 3.0
+    assert spread(seeds, 0, 3.0, FIXED, 9.0) == 3.0
 
 
 def by_quarter(tmp_path, wave: str) -> list[int]:
@@ -155,6 +155,25 @@ def test_kinds_have_their_orders_types_and_cpus(tmp_path):
 
 
 # Memory
+
+
+def test_fragmentation_and_another_kind_change_nothing_of_what_comes_and_goes(tmp_path):
+    kind = replace(PAGE, size_bytes=64 << 12, size_sigma=1.0, growth_ns=SECOND_NS // 2, rate=20)
+    other = replace(PAGE, name="other", type="unmovable", order=2, rate=30)
+    traces = {
+        "alone": replace(QUIET, kinds=(kind,)),
+        "pinned": replace(QUIET, kinds=(kind,), pinned=1.0, used=0.3, holes=0.2, hole_bytes=1 << 20),
+        "other": replace(QUIET, kinds=(other, kind)),
+    }
+    told = {}
+    for name, recipe in traces.items():
+        events = rows(made(tmp_path, recipe, name))
+        # Two kinds share a clock: what they do may be 100 ns later for it.
+        told[name] = [(row[0] // 10**6, row[1]) for row in events if row[3] == 0 and row[1] != Op.EXTFRAG]
+    assert len(told["alone"]) > 10_000
+    assert told["pinned"] == told["alone"]
+    same = sum(a == b for a, b in zip(told["other"], told["alone"], strict=True))
+    assert same > 0.98 * len(told["alone"])
 
 
 def test_pinned_pageblocks_are_the_share_asked_for_and_stay_so(tmp_path):
