@@ -114,8 +114,8 @@ class Card:
 
 def checksum(trace: Path) -> str:
     """Of a trace's folder: the SHA-256 of what `sha256sum` prints of its files in order of their names."""
-    files = sorted(path for path in trace.rglob("*") if path.is_file())
-    lines = (f"{sha256(path.read_bytes()).hexdigest()}  {path.relative_to(trace)}\n" for path in files)
+    names = sorted(str(path.relative_to(trace)) for path in trace.rglob("*") if path.is_file())
+    lines = (f"{sha256((trace / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     return sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,7 +1,8 @@
 """Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
 
 `run` replays one policy, `replay` several in one pass, `sweep` one in many settings, `validate`
-compares the model with what the kernel said. Names are imported when first used.
+compares the model with what the kernel said; `generate` makes a synthetic trace of a `Recipe`.
+Names are imported when first used.
 """
 
 from importlib import import_module
@@ -11,19 +12,44 @@ if TYPE_CHECKING:
     from replay.api import Replay, replay, run
     from replay.device import Device
     from replay.engine import Options
+    from replay.generating.kind import Kind
+    from replay.generating.presets import preset
+    from replay.generating.recipe import Recipe
+    from replay.generating.writing import Generated, generate
     from replay.results import Result
     from replay.sweeping.sweep import Sweep, sweep
     from replay.validation import Verdict, validate
 
-__all__ = ["Device", "Options", "Replay", "Result", "Sweep", "Verdict", "replay", "run", "sweep", "validate"]
+__all__ = [
+    "Device",
+    "Generated",
+    "Kind",
+    "Options",
+    "Recipe",
+    "Replay",
+    "Result",
+    "Sweep",
+    "Verdict",
+    "generate",
+    "preset",
+    "replay",
+    "run",
+    "sweep",
+    "validate",
+]
 
 _HOMES = {
     "Device": "device",
+    "Generated": "generating.writing",
+    "Kind": "generating.kind",
     "Options": "engine",
+    "Recipe": "generating.recipe",
     "Replay": "api",
     "Result": "results",
     "Sweep": "sweeping.sweep",
     "Verdict": "validation",
+    "generate": "generating.writing",
+    "preset": "generating.presets",
     "replay": "api",
     "run": "api",
     "sweep": "sweeping.sweep",

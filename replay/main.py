@@ -21,6 +21,7 @@ VERBS = {
     "record": ("tracer.cli", "record", "Record page alloc/free events of this live guest."),
     "convert": ("tracer.cli", "convert", "Rewrite a trace to be small, or fast to replay."),
     "import": ("tracer.importers.cli", "import_", "Make a trace of what perf or ftrace recorded."),
+    "generate": ("replay.generating.cli", "generate", "Make a synthetic trace of a guest that never ran."),
     "info": ("tracer.cli", "info", "Say what a trace contains and what is missing from it."),
     "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),
     "replay": ("replay.cli", "replay", "Replay a trace under reporting policies."),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Op,
         PageTypes,
         Probe,
+        Reporting,
         Snapshot,
         Zone,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "Op",
     "PageTypes",
     "Probe",
+    "Reporting",
     "Snapshot",
     "Trace",
     "TraceOutput",
@@ -79,6 +81,7 @@ _HOMES = {
     "Op": "format",
     "PageTypes": "format",
     "Probe": "format",
+    "Reporting": "format",
     "Snapshot": "format",
     "Trace": "reader",
     "TraceOutput": "finished",

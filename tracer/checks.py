@@ -28,7 +28,7 @@ MOST_NS = 1 << 62  # so that the difference of two instants is an int64
 
 STATUSES = ("recording", "complete", "recovered")
 LAYERS = ("buddy", "frame", "owner")
-RUNGS = ("tracepoints", "kprobes", "fentry", "imported")
+RUNGS = ("tracepoints", "kprobes", "fentry", "imported", "generated")
 SNAPSHOT_NAME = re.compile(r"(?!.*-lists$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 ZONE_COUNTS = ("present", "managed", "free", "min", "low", "high", "boost")

@@ -67,7 +67,10 @@ def _guest(trace: Trace) -> Iterator[str]:
     first_ns, last_ns = trace.span_ns
     managed = sum(zone.managed for zone in trace.zones) * guest.page_size
     yield f"{trace.rows:,} events over {(last_ns - first_ns) / 1e9:.1f} s, {human_bytes(trace.size_bytes)}"
-    yield f"guest: Linux {guest.kernel_release} {guest.machine}, {guest.cpus} CPUs"
+    kernel = f"Linux {guest.kernel_release} {guest.machine}"
+    if manifest.rung == "generated":
+        kernel = "synthetic, no kernel ran"
+    yield f"guest: {kernel}, {guest.cpus} CPUs"
     pages = f"pages of {guest.page_size} bytes"
     yield f"memory: {human_bytes(managed)} managed, {pages}, THP {_known(guest.thp_mode)}"
     yield f"max order {guest.max_order}, pageblock order {guest.pageblock_order}, HZ {_known(guest.hz)}"

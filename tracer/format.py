@@ -239,7 +239,7 @@ class Probe:
     """One probe and its loss equation: hits = kept + lost + filtered."""
 
     name: str
-    kind: str  # tracepoint, raw_tracepoint, kprobe, fentry; imported
+    kind: str  # tracepoint, raw_tracepoint, kprobe, fentry; imported, generated
     op: int
     hits: int = 0
     kept: int = 0
@@ -288,7 +288,7 @@ class Manifest:
     reporting: Reporting
     clock: Clock | None  # None: ts_ns has another origin than CLOCK_MONOTONIC (imported)
     layers: list[str]  # buddy, frame, owner (imported: only who owns a page is known)
-    rung: str  # tracepoints, kprobes, fentry; imported
+    rung: str  # tracepoints, kprobes, fentry; imported, generated
     probes: list[Probe]
     command_line: list[str]
     snapshots: list[Snapshot] = field(default_factory=list)

@@ -43,6 +43,7 @@ class Recording:
     end_ns: int
     events: list[Event]
     cpus: list[int]
+    listed: list[tuple[int, int, int]]
 
 
 def guest_of(trace: Trace, *, by_pageblock: bool) -> Guest:
@@ -64,9 +65,11 @@ def guest_of(trace: Trace, *, by_pageblock: bool) -> Guest:
 
 
 def read(trace: Trace) -> Recording:
-    """A trace of a kernel from 6.10 on, with a start snapshot, but without resyncs or read free lists."""
+    """A trace of a kernel from 6.10 on, with a start snapshot, but without resyncs. Free lists must have been
+    read at the snapshot's end.
+    """
     shot = trace.start
-    if shot is None or shot.lists or trace.resyncs or trace.owners_only:
+    if shot is None or trace.resyncs or trace.owners_only:
         raise NotImplementedError("a plain reading knows traces with a start snapshot and no more")
     guest = guest_of(trace, by_pageblock=True)
     recorded = rows_of(trace)
@@ -75,9 +78,26 @@ def read(trace: Trace) -> Recording:
     frames = bytes(FrameModel(guest, state).what)
     types = first_types(guest, once(guest, recorded))
     types |= {head >> guest.pageblock_order: MOVABLE for head in heads}
+    listed = lists_at_start(trace)
+    for pfn, order, migratetype in listed:
+        first, end = pfn >> guest.pageblock_order, (pfn + (1 << order) - 1) >> guest.pageblock_order
+        types |= dict.fromkeys(range(first, end + 1), migratetype)
     told = [(event, row.cpu) for row in rows if row.ts_ns > shot.end_ns for event in events_of(guest, row)]
     events, cpus = [event for event, _ in told], [cpu for _, cpu in told]
-    return Recording(guest, frames, heads, types, shot.end_ns, trace.span_ns[1], events, cpus)
+    return Recording(guest, frames, heads, types, shot.end_ns, trace.span_ns[1], events, cpus, listed)
+
+
+def lists_at_start(trace: Trace) -> list[tuple[int, int, int]]:
+    """(pfn, order, migratetype) of the blocks on the lists that were read, each list from head to tail."""
+    shot = trace.start
+    table = trace.lists(shot.name) if shot and shot.lists else None
+    if shot is None or table is None:
+        return []
+    if set(table["read_begin_ns"].to_pylist()) - {shot.end_ns}:
+        raise NotImplementedError("a plain reading knows lists that were read when the snapshot ended")
+    keys = ("zone", "order", "migratetype", "position", "pfn")
+    rows = sorted(zip(*(table[key].to_pylist() for key in keys), strict=True))
+    return [(pfn, order, migratetype) for _, order, migratetype, _, pfn in rows]
 
 
 def rows_of(trace: Trace) -> list[Row]:
