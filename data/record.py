@@ -8,6 +8,7 @@ shipped, and says why.
 """
 
 import argparse
+import shlex
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,12 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     unfit = 0
     for name in asked.names:
-        card = record(load(name), asked.out)
+        try:
+            card = record(load(name), asked.out)
+        except subprocess.CalledProcessError as failed:  # it has said why
+            argv = shlex.join(map(str, failed.cmd))
+            print(f"{name} was not recorded: {argv} ended with {failed.returncode}", file=sys.stderr)
+            return 2
         cards.write(card, asked.out / "cards")
         verdict = "; ".join([*card.faults, *card.blemishes]) or "fit"
         print(f"{asked.out / name}.trace: {card.events:,} events, {verdict}", flush=True)

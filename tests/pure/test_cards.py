@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data import cards
-from data.workloads import NAMES, load
+from data import cards, record
+from data.workloads import NAMES, Workload, load
 
 FIT = cards.read("database")
 
@@ -66,3 +66,17 @@ def test_a_workload_says_what_it_is_and_why(name: str) -> None:
     assert len(workload.why) > 100
     assert workload.layer in ("buddy", "both")
     assert bool(workload.record) != (workload.run.__module__ != "data.workloads")
+
+
+def test_a_step_that_fails_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fails(workload: Workload, out: Path) -> cards.Card:
+        record.run("sh", "-c", "exit 3")
+        return FIT
+
+    monkeypatch.setattr(record, "record", fails)
+    monkeypatch.setattr("sys.argv", ["record", "idle", "--out", str(tmp_path)])
+    assert record.main() == 2
+    assert capsys.readouterr().err == "idle was not recorded: sh -c 'exit 3' ended with 3\n"
+    assert list(tmp_path.iterdir()) == []
