@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.pages import quote
+from data import cards
 from data.comparison import tables
 from data.comparison.answers import Answers
 from data.comparison.findings import findings
@@ -46,7 +47,7 @@ PAGES: dict[Path, dict[str, Callable[[Answers], str]]] = {
 
 def shipped() -> list[Path]:
     """The traces of the corpus, by name."""
-    return sorted(HERE.glob("*.trace"))
+    return [HERE / f"{name}.trace" for name in cards.shipped()]
 
 
 def replay_all(traces: Sequence[Path], cases: Sequence[Case] = CASES) -> list[Row]:
@@ -101,7 +102,9 @@ def main() -> int:
             named = [path.stem for path in asked.traces]
             return check(rows, there.filter(pl.col("trace").is_in(named)) if named else there)
         frame = frame_of(rows)
-        frame.write_parquet(table)
+        aside = table.with_name(f".{table.name}.tmp")
+        frame.write_parquet(aside)
+        aside.replace(table)
         print(f"wrote {table}: {frame.height} rows, {frame.width} columns")
         if not asked.out:
             write_pages(Answers.of(frame))

@@ -4,7 +4,7 @@ Installs what a workload needs (Debian packages as root, PyPI's into `.corpus/ve
 records this machine while it runs, packs the trace for archive, and writes FOLDER/NAME.trace and its card.
 Needs root, eBPF, some GiB of memory and disk, and a machine on which nothing else runs: everything is in the
 trace. Without --out what is shipped in `data/` is replaced. Ends with 1 where a trace is not fit to be
-shipped, and says why.
+shipped, and says why; with 2 where a step failed.
 """
 
 import argparse
@@ -29,14 +29,18 @@ def run(*argv: str | Path) -> None:
     subprocess.run(argv, check=True, cwd=REPO)
 
 
+def is_installed(package: str) -> bool:
+    """A Debian package, whole?"""
+    asked = ["dpkg-query", "-W", "-f", "${Status}", package]
+    return "ok installed" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
 def install(workload: Workload) -> None:
     """What it needs; nothing is started that a Debian package would start."""
-    asked = ["dpkg-query", "-W", "-f", "${Status}\n"]
-    for package in workload.debian:
-        found = subprocess.run([*asked, package], capture_output=True, text=True, check=False)
-        if "ok installed" not in found.stdout:
-            run("env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-qq", "-y",
-                "--no-install-recommends", package)  # fmt: skip
+    if missing := [package for package in workload.debian if not is_installed(package)]:
+        apt = ("env", "RUNLEVEL=1", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq")
+        run(*apt, "update")
+        run(*apt, "install", "-y", "--no-install-recommends", *missing)
     if not PYTHON.exists():
         run(sys.executable, "-m", "venv", PYTHON.parent.parent)
     if workload.pypi:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Snapshot,
         Zone,
     )
+    from tracer.guest.samples import GUEST_COUNTS, ZONE_COUNTS
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
     from tracer.terminal import plain
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CHUNK_FRAMES",
+    "GUEST_COUNTS",
+    "ZONE_COUNTS",
     "BuddyInfo",
     "Fault",
     "FrameState",
@@ -76,6 +79,7 @@ _HOMES = {
     "Fault": "faults",
     "FrameState": "format",
     "Guest": "format",
+    "GUEST_COUNTS": "guest.samples",
     "Loss": "format",
     "Manifest": "format",
     "Op": "format",
@@ -87,6 +91,7 @@ _HOMES = {
     "TraceOutput": "finished",
     "TraceWriter": "writer",
     "Zone": "format",
+    "ZONE_COUNTS": "guest.samples",
     "ahead": "decoding",
     "check_output": "output",
     "convert": "converting",

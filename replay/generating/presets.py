@@ -76,7 +76,7 @@ PRESETS: dict[str, tuple[Callable[[int], Recipe], str]] = {
 }
 
 
-def preset(name: str, kinds: list[str] | None = None, **changes: Any) -> Recipe:  # noqa: ANN401 - Recipe's
+def preset(name: str, kinds: list[str] | None = None, **changes: Any) -> Recipe:  # noqa: ANN401 - values of Recipe's
     """A recipe by name, with other `kinds` (texts, as of `--kind`) and other parameters of `Recipe`.
 
     `none` is a recipe without kinds: give some.

@@ -11,7 +11,7 @@ from replay.buddy.area import AREA, MAX_ORDER, NOBODY, PAGEBLOCK_ORDER, Area
 from replay.buddy.frames import Frames
 from replay.buddy.lists import slots_of
 from replay.jit import Int, Words, compiled
-from tracer import CHUNK_FRAMES, BuddyInfo, FrameState, Snapshot, Zone
+from tracer import CHUNK_FRAMES, GUEST_COUNTS, ZONE_COUNTS, BuddyInfo, FrameState, Snapshot, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,16 +29,6 @@ _LIST_COLUMNS = {
     "position": np.uint32,
     "pfn": np.uint64,
 }
-# Of `samples`: what no synthetic guest has.
-_UNTOLD = (
-    "nr_file_pages",
-    "nr_anon_pages",
-    "nr_slab_reclaimable",
-    "nr_slab_unreclaimable",
-    "compact_stall",
-    "compact_success",
-    "compact_isolated",
-)
 
 
 @compiled(nb.void(AREA, nb.int64, nb.uint8[::1]))
@@ -122,20 +112,15 @@ def sample(machine: "Machine", now_ns: int) -> pa.Table:
     zones, area = zones_now(machine), machine.world.area
     blocks = pa.array(area.nr_free.tolist(), pa.list_(pa.uint32()))
     instant, nothing = np.full(len(zones), now_ns, np.int64), np.zeros(len(zones), np.int64)
-    told = {name: np.array([getattr(zone, name) for zone in zones]) for name in ("managed", "free")}
-    marks = {
-        name: np.array([getattr(zone, name) for zone in zones]) for name in ("min", "low", "high", "boost")
-    }
+    counts = {name: np.array([getattr(zone, name, 0) for zone in zones]) for name in ZONE_COUNTS}  # pcp: none
     return pa.table(
         {
             "read_begin_ns": instant,
             "read_end_ns": instant,
             "zone": np.arange(len(zones), dtype=np.uint8),
             "free_blocks": blocks,
-            **told,
-            "pcp": nothing,
-            **marks,
-            **dict.fromkeys(_UNTOLD, nothing - 1),
+            **counts,
+            **dict.fromkeys(GUEST_COUNTS, nothing - 1),  # what only a running guest has
             "lost_events": nothing,
         }
     )
