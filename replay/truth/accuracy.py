@@ -137,7 +137,7 @@ def accuracy(
         pass_error,
         Found(batches, reports["batch"].n_unique(), in_order),
         same_members,
-        _heads(trace, predicted, truth.ranges, reports),
+        _heads(trace, predicted, told.ranges),
         int(meters["redundant"]) * predicted.run.group.geometry.page_size,
         predicted.took_heads,
         host_memory(truth, predicted, reports),
@@ -165,9 +165,9 @@ def _passes(truth: pl.DataFrame, reports: pl.DataFrame) -> tuple[Found, Errors]:
     return Found(len(seen), len(told), len(pairs)), Errors.of(error_ns)
 
 
-def _heads(trace: Trace, predicted: Predicted, truth: pl.DataFrame, reports: pl.DataFrame) -> Found | None:
+def _heads(trace: Trace, predicted: Predicted, truth: pl.DataFrame) -> Found | None:
     """Of blocks to which nothing happened since the end snapshot began to be read, nor to a neighbour that
-    they might merge with.
+    they might merge with: nothing until the trace ends, as the model's flags are those of then.
     """
     shot = trace.manifest.snapshot("end")
     if shot is None:
@@ -175,7 +175,7 @@ def _heads(trace: Trace, predicted: Predicted, truth: pl.DataFrame, reports: pl.
     geometry = predicted.run.group.geometry
     late = _named(trace, geometry.frames).filter(pl.col("ts_ns") >= shot.begin_ns).collect()
     moved = frames_of(late, geometry.frames)
-    for ranges in (truth, reports):
+    for ranges in (truth, predicted.log):
         moved |= frames_of(ranges.filter(pl.col("ts_ns") >= shot.begin_ns), geometry.frames)
     largest = np.flatnonzero(moved) >> geometry.max_order  # the blocks of that order that they are in
     heads = Frames.of(trace.frames("end"), geometry.frames).reported_heads, predicted.reported_heads

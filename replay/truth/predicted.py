@@ -44,14 +44,19 @@ class Predicted:
 
     @property
     def reports(self) -> "pl.DataFrame":
-        """A row for each block up to `end_ns`, as the device saw them: `ts_ns` (when its report was
+        """Of `log`, what is compared: up to `end_ns`."""
+        log = self.log
+        return log.filter(log["ts_ns"] <= self.end_ns)
+
+    @property
+    def log(self) -> "pl.DataFrame":
+        """A row for each block, as the device saw them, until the trace ends: `ts_ns` (when its report was
         done), `begin_ns` (when it was handed over), `pfn`, `pages`, `batch`, `pass`, `new_bytes`.
         """
         import polars as pl
 
         schedule, page_size = self.run.schedule, self.run.group.geometry.page_size
         log = np.concatenate([*schedule.log, schedule.state.log[:0]])
-        log = log[log["done_ns"] <= self.end_ns]
         return pl.DataFrame(
             {
                 "ts_ns": log["done_ns"],

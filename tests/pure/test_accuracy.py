@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from replay.main import run
 from replay.policies import parse
-from replay.truth.accuracy import Accuracy, accuracy
+from replay.truth.accuracy import Accuracy, Found, accuracy
 from replay.truth.predicted import Predicted, predict
-from tracer import Fault, open_trace
+from tracer import Fault, Manifest, Trace, open_trace
 
 TRACE = Path(__file__).parents[2] / "data/database.trace"
 GUEST_BYTES = 1 << 40
@@ -82,6 +83,24 @@ def test_another_rule_is_noticed(predicted: Predicted, tmp_path: Path, rule: str
     found = held_against(account(predicted), tmp_path, f"upstream:{rule}")
     same = found.batches.same == found.batches.truth == found.batches.predicted
     assert not same or (found.time_error.p50 or 0) > 0.01
+
+
+def test_what_is_reported_behind_the_end_snapshot_is_no_head_that_it_lacks(
+    predicted: Predicted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow end: probes are detached for seconds after the snapshot, and a guest reports meanwhile. Here the
+    snapshot is that of the start, nothing is flagged in it, and all is reported after it.
+    """
+    trace = open_trace(TRACE)
+    early, frames = trace.manifest.snapshot("start"), trace.frames("start")
+    unreported = pa.array([False] * len(frames))
+    bare = frames.set_column(frames.schema.get_field_index("reported_head"), "reported_head", unreported)
+    monkeypatch.setattr(Manifest, "snapshot", lambda _self, _name: early)
+    monkeypatch.setattr(Trace, "frames", lambda _self, _name: bare)
+    monkeypatch.setattr("replay.truth.accuracy.refuse_strangers", lambda _told, _predicted: None)
+    account(predicted).head(1).write_parquet(tmp_path / "truth.parquet")
+    assert len(predict(trace).reported_heads) > 1000
+    assert accuracy(trace, tmp_path / "truth.parquet").heads == Found(0, 0, 0)
 
 
 def test_memory_that_goes_its_own_way_is_told(predicted: Predicted, tmp_path: Path) -> None:
