@@ -60,6 +60,19 @@ class Replay:
             "entries_and_exits": "owners" if self.trace.owners_only else "buddy",
             "backing": options.backing,
             "call_s": options.device.call_ns / 1e9,
+            "page_size": manifest.guest.page_size,
+            "zones": [
+                {"name": zone.name, "node": zone.node, "start_pfn": zone.start_pfn, "end_pfn": zone.end_pfn}
+                for zone in self.trace.zones
+            ],
+        }
+
+    def answer(self, options: Options) -> dict[str, Any]:
+        """What `pagetide replay --json` prints."""
+        return {
+            "trace": self.trace_section(options),
+            "fidelity": self.fidelity,
+            "results": [result.summary for result in self.results],
         }
 
     @property

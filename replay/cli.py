@@ -15,8 +15,8 @@ from tracer.faults import ExitCode
 if TYPE_CHECKING:
     from replay.api import Replay
     from replay.costs import Costs
-    from replay.engine import Options
     from replay.parameters import Parameter
+    from replay.report.material import Material
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
@@ -118,6 +118,7 @@ def replay(
     from replay.device import Device
     from replay.engine import Options
     from replay.progress import progress
+    from replay.report.material import Material
     from replay.survey import rows_to_read
 
     opened = open_trace(trace)
@@ -125,16 +126,15 @@ def replay(
         _check_folder(out, force=force)
     kept = out is not None
     inhibit, costs = host_of(host)
-    options = Options(start, backing, inhibit, Device.parse(device), kept, kept or check)
+    options = Options(start, backing, inhibit, Device.parse(device), kept, kept or check, kept)
     with progress(rows_to_read(opened), "replaying") as under_way:
         done = replay_all(opened, policy or [], options, under_way.tell, costs)
     if check:
         _check(done)
-    answer = _answer(done, options)
     if out is not None:
-        _write(out, done, answer)
+        _write(out, Material.of(done, options))
     if as_json:
-        emit(answer)
+        emit(done.answer(options))
     else:
         comparison_table(done, options)
         if out is not None:
@@ -266,14 +266,6 @@ def _check(done: "Replay") -> None:
         )
 
 
-def _answer(done: "Replay", options: "Options") -> dict[str, Any]:
-    return {
-        "trace": done.trace_section(options),
-        "fidelity": done.fidelity,
-        "results": [result.summary for result in done.results],
-    }
-
-
 def _check_folder(out: Path, *, force: bool) -> None:
     from replay.output import check_parent
 
@@ -292,25 +284,13 @@ def _check_folder(out: Path, *, force: bool) -> None:
     check_parent(out)
 
 
-def _write(out: Path, done: "Replay", answer: dict[str, Any]) -> None:
-    """Results as results.json and one Parquet per frame, written aside and renamed as a whole."""
-    import polars as pl
-
+def _write(out: Path, material: "Material") -> None:
+    """Written aside and renamed as a whole."""
     aside = out.with_name(f".{out.name}.tmp")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        (aside / "results.json").write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n")
-        for name in ("latency", "timeline", "composition", "reports"):
-            parts = [
-                getattr(result, name).select(
-                    pl.lit(index).alias("result"), pl.lit(result.policy).alias("policy"), pl.all()
-                )
-                for index, result in enumerate(done.results)
-            ]
-            pl.concat(parts).write_parquet(aside / f"{name}.parquet")
-        if (by_order := done.fragmentation) is not None:
-            by_order.write_parquet(aside / "fragmentation.parquet")
+        material.write(aside)
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)

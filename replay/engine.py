@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.address_map import AddressMap
 from replay.buddy.area import new_area
 from replay.buddy.occupancy import Occupancy
 from replay.buddy.ops import meaning_of
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 INHIBIT = Parameter("inhibit", "bool", False, "the host acknowledges reports and discards nothing (on, off)")
 LOGGING = Parameter("logging", "bool", False, "keep a row for each reported block")
+ADDRESS_MAP = Parameter("address_map", "bool", False, "also tell what was reclaimed where")
 FRAGMENTATION = Parameter("fragmentation", "bool", False, "also tell free memory by order over time")
 
 MAX_BINS = 2000
@@ -60,6 +62,7 @@ class Options:
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.
+        address_map: also tell what was used, free and reclaimed where (`AddressMap`).
         worker: instants of the guest's own reporting that a model of it follows; none by default.
         threads: that policies share, by default one for each CPU this process may use. They change nothing.
     """
@@ -70,6 +73,7 @@ class Options:
     device: Device = field(default_factory=Device)
     logging: bool = False
     fragmentation: bool = False
+    address_map: bool = False
     worker: Worker = field(default_factory=Worker)
     threads: int = field(default_factory=usable_cpus)
 
@@ -84,7 +88,7 @@ class Options:
             raise Fault(f"device={self.device!r} is not possible", how, "give a replay.Device")
         self.device.check()
         THREADS.number(self.threads)
-        for flag in (INHIBIT, LOGGING, FRAGMENTATION):
+        for flag in (INHIBIT, LOGGING, FRAGMENTATION, ADDRESS_MAP):
             flag.flag(getattr(self, flag.name))
         for name, word, words in (
             ("start", self.start, STARTS),
@@ -103,6 +107,7 @@ class Group:
 
     Attributes:
         schedules: one per setting, in the order given.
+        address_map: None where it was not asked for.
     """
 
     def __init__(
@@ -125,6 +130,9 @@ class Group:
         blocks = start.blocks(geometry, options.start)
         self.schedules = [self._schedule(setting, blocks) for setting in settings]
         self._crew = Crew(self.schedules, options.threads)
+        self.address_map = (
+            AddressMap(geometry, start, self.bins_ns, len(settings)) if options.address_map else None
+        )
         self.start = start.without_frames()
 
     def _schedule(self, setting: Setting, blocks: "NDArray[np.void]") -> Schedule:
@@ -158,11 +166,21 @@ class Group:
 
     def feed(self, columns: Columns) -> None:
         """Live through one batch of events, all later than the start."""
-        self._live(self.occupancy.reduce(columns))
+        if self.address_map is None:
+            self._live(self.occupancy.reduce(columns))
+            return
+        for part, next_ns in self.address_map.parts(columns):
+            self._live(self.occupancy.reduce(part))
+            self._look(next_ns)
 
     def correct(self, state: "NDArray[np.uint8]", now_ns: int) -> None:
         """Take over what a snapshot says of the frames at `now_ns`, after the events up to it."""
+        self._look(now_ns)
         self._live(self.occupancy.correct(state, now_ns))
+
+    def _look(self, until_ns: int | None) -> None:
+        if self.address_map is not None and until_ns is not None:
+            self.address_map.look(self.occupancy, self.schedules, until_ns)
 
     def _live(self, parts: "Iterable[Reduced]") -> None:
         for part in parts:
@@ -175,6 +193,8 @@ class Group:
         """Close the books at the end of the trace."""
         self.occupancy.finish(self.end_ns)
         self._crew.each(partial(Schedule.finish, end_ns=self.end_ns))
+        if self.address_map is not None:
+            self.address_map.finish(self.occupancy, self.schedules)
 
 
 def bins(first_ns: int, last_ns: int) -> "NDArray[np.int64]":

@@ -197,14 +197,19 @@ class Result:
         return None if told is None else told.frame()
 
     @cached_property
+    def address_map(self) -> "pl.DataFrame | None":
+        """What was where: `AddressMap.frame`. None where it was not asked for."""
+        told, schedules = self.run.group.address_map, self.run.group.schedules
+        return None if told is None else told.frame(schedules.index(self.run.schedule), self._log)
+
+    @cached_property
     def reports(self) -> "pl.DataFrame":
         """One row per reported block, in order: `submit_s`, `done_s`, `call`, `pass`, `pfn`, `order`,
         `zone`, `migratetype`, `new_bytes`. Empty when the replay kept no log.
         """
         import polars as pl
 
-        parts = self.run.schedule.log
-        log = np.concatenate(parts) if parts else self.run.schedule.state.log[:0]
+        log = self._log
         start_ns = self.run.group.start.now_ns
         return pl.DataFrame(
             {
@@ -251,6 +256,11 @@ class Result:
     @property
     def _meters(self) -> "NDArray[np.void]":
         return self.run.schedule.state.meters[0]
+
+    @property
+    def _log(self) -> "NDArray[np.void]":
+        parts = self.run.schedule.log
+        return np.concatenate(parts) if parts else self.run.schedule.state.log[:0]
 
     @property
     def _integrals(self) -> "NDArray[np.int64]":

@@ -275,6 +275,11 @@ class Schedule:
         self.waiting_frames = _finish(self.state, end_ns)
         self._drain_log()
 
+    @property
+    def logged(self) -> int:
+        """Rows of the log so far."""
+        return sum(map(len, self.log)) + int(self.state.meters["logged"][0])
+
     def _drain_log(self) -> None:
         rows = int(self.state.meters["logged"][0])
         if rows:

@@ -32,6 +32,7 @@ from replay.buddy.neighbours import alike_until
 from replay.buddy.reduced import (
     COUNT_DTYPE,
     COUNTS,
+    NOT_SEEN,
     REDUCED,
     REDUCED_DTYPE,
     RESHUFFLED,
@@ -306,6 +307,17 @@ class Occupancy:
     def series(self) -> "NDArray[np.int64]":
         """FREE, REPORTABLE and MANAGED frames at each bin, shape (3, bins)."""
         return self._memory.series
+
+    @property
+    def free_words(self) -> "NDArray[np.uint64]":
+        """Which frames are free now, a bitmap."""
+        return self._memory.free
+
+    def seen(self) -> "NDArray[np.bool_]":
+        """Which frames are free or were in use since the replay began, or when it did."""
+        used = self._memory.last_exit < NOT_SEEN & 0xFFFF
+        free = np.unpackbits(self._memory.free.view(np.uint8), bitorder="little", count=len(used))
+        return used | free.view(np.bool_)
 
     def free_frames(self) -> int:
         """Frames that are free now, counted one by one."""

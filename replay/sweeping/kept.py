@@ -78,7 +78,7 @@ def identity_of(trace: Trace, options: Options, costs: Costs) -> dict[str, Any]:
     """What results depend on besides their setting: the same identity, the same results."""
     content = json.dumps([asdict(trace.manifest), [asdict(each) for each in trace.segments]], sort_keys=True)
     first_ns, last_ns = trace.span_ns
-    told = asdict(replace(options, logging=False, fragmentation=False))
+    told = asdict(replace(options, logging=False, fragmentation=False, address_map=False))
     spans = [[a, None if b == NEVER else b] for a, b in options.device.registered_ns]
     return {
         "format": FORMAT,

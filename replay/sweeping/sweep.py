@@ -94,7 +94,7 @@ def sweep(
         trace: the trace, or where it is.
         policy: `NAME`, or `NAME:key=value,…` with what is the same for all settings.
         grid: by parameter, its values, as `replay.run` takes them: `{"order": [0, 9], "delay": ["1s"]}`.
-        options: of all replays. They keep no log, and tell no fragmentation.
+        options: of all replays. They keep no log, and tell no fragmentation and no map.
         costs: what a unit of work costs, for `cost_s`.
         out: a folder in which finished settings are kept, and the table is written. The same sweep, or a
             larger one, goes on there with what is missing.
@@ -108,7 +108,7 @@ def sweep(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     options, costs = defaulted(options, costs)
-    options = replace(options, logging=False, fragmentation=False)
+    options = replace(options, logging=False, fragmentation=False, address_map=False)
     options.check()
     asked = Grid.of(policy, grid, opened.manifest.guest)
     refuse_filtered(opened)
