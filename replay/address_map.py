@@ -34,8 +34,8 @@ class AddressMap:
             buddy's largest block.
         instants_ns: of the columns.
         free: frames in the buddy, int64, shape (columns, rows).
+        managed: frames that the guest had, likewise.
         reclaimed: of each policy, shape (policies, columns, rows).
-        managed: as `free`, once all is over.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class AddressMap:
         self.instants_ns = bins_ns[:: -(-len(bins_ns) // MAX_COLUMNS)] if len(bins_ns) else bins_ns
         self.instants_ns = np.union1d(self.instants_ns, bins_ns[-1:])
         self._start_ns, self._told = start.now_ns, 0
-        self._known = np.isin(start.state, _KNOWN)
-        shape = len(self.instants_ns), len(self._by_row(self._known, 0))
+        self._known = np.isin(start.state[: geometry.frames], _KNOWN)
+        self._managed, self._managed_frames = self._by_row(self._known, 0), int(self._known.sum())
+        shape = len(self.instants_ns), len(self._managed)
         self._logged = np.zeros((policies, shape[0]), np.int64)  # rows of the log, so far
         self.free, self.managed = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.reclaimed = np.zeros((policies, *shape), np.int64)
@@ -75,6 +76,7 @@ class AddressMap:
         if until <= self._told:
             return
         columns = slice(self._told, until)
+        self.managed[columns] = self._managed_now(occupancy)
         self.free[columns] = self._by_row(np.bitwise_count(occupancy.free_words), WORD_ORDER)
         for index, schedule in enumerate(schedules):
             away, order = schedule.state.pages["away"], int(schedule.state.shape[HOST_ORDER])
@@ -83,15 +85,9 @@ class AddressMap:
         self._told = until
 
     def finish(self, occupancy: "Occupancy", schedules: "Sequence[Schedule]") -> None:
-        """The trace is over: so are all instants. What joined the guest meanwhile is managed from when a
-        row first had more free frames than it had frames.
-        """
+        """The trace is over: so are all instants."""
         self._told = min(self._told, len(self.instants_ns) - 1)
         self.look(occupancy, schedules, int(self.instants_ns[-1]) + 1)
-        before = self._by_row(self._known, 0)
-        after = np.maximum(self._by_row(self._known | occupancy.seen(), 0), before)
-        grown = np.maximum.accumulate(self.free, axis=0) > before
-        self.managed = np.where(grown, after, before)
         self._known = self._known[:0]
 
     def frame(self, index: int, log: "NDArray[np.void]") -> "pl.DataFrame":
@@ -120,6 +116,14 @@ class AddressMap:
         return frame.select("time_s", "pfn", size, pl.all().exclude("time_s", "pfn")).filter(
             pl.col("managed_frames").max().over("pfn") > 0
         )
+
+    def _managed_now(self, occupancy: "Occupancy") -> "NDArray[np.int64]":
+        """By row; counted anew where frames joined the guest since it was last counted."""
+        frames = int(occupancy.totals["managed"][0])
+        if frames != self._managed_frames:
+            self._managed_frames = frames
+            self._managed = self._by_row(self._known | occupancy.seen(), 0)
+        return self._managed
 
     def _reported(self, index: int, log: "NDArray[np.void]") -> "NDArray[np.int64]":
         """Frames newly reclaimed since the column before, shape (columns, rows)."""

@@ -277,12 +277,19 @@ def bins_of(case: Case) -> list[int]:
 
 
 def run_engine(
-    case: Case, how: How, batch: int, reported_heads: list[int], policy: Policy | None = None
+    case: Case,
+    how: How,
+    batch: int,
+    reported_heads: list[int],
+    policy: Policy | None = None,
+    *,
+    address_map: bool = False,
 ) -> Group:
     geometry = Geometry.of(case.guest, case.zones, how.order)
     policy = policy or policy_named(how.policy)
     setting = policy.settle(case.guest, {"order": how.order, **how.params})
     options = Options(start=how.start, backing=how.backing, device=how.device, logging=True)
+    options = replace(options, address_map=address_map)
     start = start_of(case, reported_heads)
     bins_ns = np.array(bins_of(case), np.int64)
     group = Group(

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replay.address_map import MAX_COLUMNS, MAX_ROWS
 from replay.api import Replay, replay
 from replay.buddy.frames import Frames
 from replay.engine import Options
+from tests.pure.small_guests import Case, How, cases, run_engine, true_state
 from tracer import FrameState, open_trace
 
 TRACE = Path(__file__).parents[2] / "data/stock.trace"
@@ -74,6 +77,17 @@ def test_free_memory_is_where_the_kernel_had_it_at_the_end(done: Replay) -> None
     free = np.add.reduceat(state == FrameState.BUDDY, np.arange(0, len(state), size), dtype=np.int64)
     off = np.abs(last["free_frames"].to_numpy() - free[last["pfn"].to_numpy() // size])
     assert off.sum() < 0.03 * free.sum()  # the guest goes on after it was read
+
+
+@given(cases(), st.integers(1, 40))
+def test_each_instant_is_told_of_with_the_events_up_to_it(case: Case, batch: int) -> None:
+    how = How("upstream", min(2, case.guest.max_order), "cold", "4k", {})
+    told = run_engine(case, how, batch, [], address_map=True).address_map
+    assert told is not None
+    for column, at_ns in enumerate(told.instants_ns.tolist()):
+        state = true_state(case, at_ns)
+        assert told.free[column].sum() == sum(what == "free" for what in state.values())
+        assert told.managed[column].sum() == len(state)
 
 
 def test_looking_changes_nothing(done: Replay) -> None:
