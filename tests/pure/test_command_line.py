@@ -292,7 +292,7 @@ def test_results_are_written_as_a_whole_and_replaced_only_by_force(whole, tmp_pa
     out = tmp_path / "out"
     command = ["replay", str(whole), "--policy", "never", "-o", str(out)]
     assert main.run(command) == 0
-    names = ["composition", "fragmentation", "latency", "reports", "timeline"]
+    names = ["address_map", "composition", "fragmentation", "latency", "reports", "timeline"]
     files = sorted(file.name for file in out.iterdir())
     assert files == sorted(["results.json", *(f"{name}.parquet" for name in names)])
     assert main.run(command) == ExitCode.USAGE

@@ -1173,7 +1173,11 @@ def test_bounds_invariants(
     if policy == "never":
         assert outcome.reclaimed_byte_ns == 0
     else:
-        assert outcome.missed == []
+        # What joins the guest is not told, since the host lacks it; a neighbour's huge page may back it later.
+        joined = (
+            {pfn >> order for pfn, what in frames.items() if what == "absent"} if backing != "4k" else set()
+        )
+        assert {unit for _, _, unit in outcome.missed} <= joined
 
 
 @settings(max_examples=60, deadline=None)
