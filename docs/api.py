@@ -145,7 +145,7 @@ def _entry(package: str, name: str, item: Any) -> str:  # noqa: ANN401
     elif item.is_class and not fields_of(item) and not values_of(item):
         parts.append(f"```python\n{signature(f'{package}.{name}', item.parameters, None)}\n```\n")
     elif item.is_attribute:
-        parts += [f"```python\n{package}.{name} = {item.value}\n```\n", comment(item) + "\n"]
+        parts += [f"`{item.value}`\n", comment(item) + "\n"]
     parts += _prose(sections)
     if item.is_class:
         parts += _class(item, sections)
