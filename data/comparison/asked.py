@@ -36,7 +36,9 @@ from data.comparison.findings import impossible, wrong
 from data.comparison.in_short import at_rest, stranded
 from replay.composition import PARTS
 
+MADE_BY = "(`make results`)"
 REDUNDANT = column("reports_redundant_bytes")
+BLOCKS = column("reports_blocks")
 TOLD = "reclaimed"
 PAGE_CACHE = "page_cache"
 # What the table of parts shows, and which parts of managed memory that is.
@@ -74,7 +76,7 @@ def parts(answers: Answers) -> str:
     columns = [answers.over(share_of(*names)) for names in HEADINGS.values()]
     lines = [[trace, *(cell(values.get(trace), percent) for values in columns)] for trace in answers.traces]
     middle = [percent(median(values.values())) for values in columns]
-    return table(["trace", *HEADINGS], [*lines, ["*median*", *middle]])
+    return table(["trace", *HEADINGS], [*lines, ["*median*", *middle]]) + f"\n{MADE_BY}\n"
 
 
 def slow(answers: Answers) -> str:
@@ -101,9 +103,7 @@ def delay(answers: Answers) -> str:
 def _bought(answers: Answers, name: str, setting: str) -> str:
     priced = (("refaults", REFAULTS), ("calls", CALLS), ("CPU", CPU_S))
     prices = (f"{what} {spread(answers.times(shows, setting).values(), factor)}" for what, shows in priced)
-    return (
-        f"{name} brings {told_more(answers, setting)} more of what could come back, for {', '.join(prices)}"
-    )
+    return f"{name} brings {told_more(answers, setting)}, for {', '.join(prices)}"
 
 
 def pieces(answers: Answers) -> str:
@@ -139,7 +139,7 @@ def hosts(answers: Answers) -> str:
         for what in ("reclaimed", "CPU a minute", "calls a minute")
         for order in (9, 0)
     ]
-    return table(["the host backs the guest by", *headings], lines)
+    return table(["the host backs the guest by", *headings], lines) + f"\n{MADE_BY}\n"
 
 
 def price(answers: Answers) -> str:
@@ -153,7 +153,7 @@ def price(answers: Answers) -> str:
     return _text(
         f"The default costs {told(answers, a_minute(CPU_S), cpu)} of CPU a minute, host and guest together,",
         f"of which {named_spread(refault_share, percent)} are refaults, by prices that are estimates.",
-        f"Taken back and used again are {told(answers, a_minute(REFAULTS), bytes_)} a minute.",
+        f"Reclaimed and then used again are {told(answers, a_minute(REFAULTS), bytes_)} a minute.",
     )
 
 
@@ -161,9 +161,10 @@ def hinting(answers: Answers) -> str:
     """Free page hinting beside reporting."""
     name = "balloon-hinting"
     return _text(
-        f"Hinting every 10 s tells {told(answers, a_minute(CALLS), count, name)} blocks a minute, each time",
+        f"Hinting every 10 s tells {told(answers, a_minute(BLOCKS), count, name)} blocks a minute, each time",
         f"all of them: {told(answers, a_minute(REDUNDANT), bytes_, name)} a minute that the host lacked",
-        f"already. Reporting makes {told(answers, a_minute(CALLS), count)} calls a minute.",
+        f"already. Reporting tells {told(answers, a_minute(BLOCKS), count)} blocks a minute, and",
+        f"{told(answers, a_minute(REDUNDANT), bytes_)} that the host lacked.",
     )
 
 
@@ -177,7 +178,7 @@ def trust(answers: Answers) -> str:
 
 
 def _text(*sentences: str) -> str:
-    return " ".join(sentences) + "\n"
+    return " ".join(sentences) + f" {MADE_BY}\n"
 
 
 FAQ: Mapping[str, Callable[[Answers], str]] = {
