@@ -1,11 +1,12 @@
 """Every policy on every trace: `data/results.parquet`, and what the pages quote of it.
 
-Usage: python -m data.compare [--check] [--out TABLE.parquet] [TRACE…]
+Usage: python -m data.compare [--check | --pages] [--out TABLE.parquet] [TRACE…]
 
 Replays all traces of `data/` as `data.comparison.replayed` says, writes the table, and puts its summaries
-between the marks of `docs/comparison.md` and of the README. --check writes nothing: it compares with the
+between the marks of the README and of pages in `docs`. --check writes nothing: it compares with the
 table that is there, exactly, names each cell that differs, and ends with 1 if one does; of some traces, if
-they are named. With --out another table is written or compared, of traces of your own, and no page.
+they are named. --pages replays nothing, and writes the pages out of the table that is there. With --out
+another table is written or compared, of traces of your own, and no page.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import polars as pl
 
 from benchmarks.pages import quote
 from data import cards
+from data.comparison import asked as questions
 from data.comparison import tables
 from data.comparison.answers import Answers
 from data.comparison.findings import findings
@@ -42,6 +44,8 @@ PAGES: dict[Path, dict[str, Callable[[Answers], str]]] = {
         "placement": tables.placement,
         "each": tables.each,
     },
+    HERE.parent / "docs" / "faq.md": dict(questions.FAQ),
+    HERE.parent / "docs" / "accuracy.md": {"trust": questions.trust},
 }
 
 
@@ -91,11 +95,15 @@ def main() -> int:
     parser.add_argument("traces", metavar="TRACE", type=Path, nargs="*", help="instead of those in data/")
     parser.add_argument("--out", type=Path, help="instead of data/results.parquet")
     parser.add_argument("--check", action="store_true", help="compare with the table that is there")
+    parser.add_argument("--pages", action="store_true", help="only write the pages, out of that table")
     asked = parser.parse_args()
     table: Path = asked.out or TABLE
     if asked.traces and not asked.out and not asked.check:
         parser.error("the table is of all traces: say --out FILE for one of these")
     try:
+        if asked.pages:
+            write_pages(Answers.of(pl.read_parquet(table)))
+            return 0
         rows = replay_all(asked.traces or shipped())
         if asked.check:
             there = pl.read_parquet(table)

@@ -93,10 +93,14 @@ def replay(
     tell: Callable[[int], None] = lambda _rows: None,
     costs: Costs | None = None,
 ) -> Replay:
-    """Replay a trace under `policies` (`NAME` or `NAME:key=value,…`); when none is named, under all that
-    it tells enough for.
+    """Replay a trace under several policies in one pass.
 
-    `costs`: what a unit of work costs, for `cost_s`.
+    Args:
+        trace: the trace, or where it is.
+        policies: each `NAME` or `NAME:key=value,…`; none: all that the trace tells enough for.
+        options: of all of them; by default a steady start on a host with 4 KiB pages.
+        tell: hears how many more events were done, after each batch; what it raises ends the replay.
+        costs: what a unit of work costs, for `cost_s`.
 
     Raises:
         Fault: for a trace that cannot be replayed, or not under a policy that was named; for a policy or
@@ -174,13 +178,22 @@ def run(
     fragmentation: bool = False,
     **params: Any,  # noqa: ANN401 - the policy's own parameters
 ) -> Result:
-    """Replay a trace under one policy and keep its report log.
+    """Replay a trace under one policy and keep its report log (`Result.reports`).
 
-    `costs`: as `replay`. `fragmentation`: see `Options`. `params`: as in `pagetide policies`;
-    durations as text (`delay="100ms"`) or in ns.
+    Args:
+        trace: the trace, or where it is.
+        policy: its name, as `pagetide policies` lists them.
+        start: steady, cold or recorded, as in `Options`.
+        backing: 4k, 2m or thp, as in `Options`.
+        device: the reporting device; by default one that takes 0.6 ms a call.
+        costs: what a unit of work costs, for `cost_s`.
+        fragmentation: also tell free memory by order over time, as in `Options`.
+        params: the policy's own, as `pagetide policies` lists them; durations as text
+            (`delay="100ms"`) or in ns.
 
     Raises:
-        Fault: as `replay`.
+        Fault: for a trace that cannot be replayed, or not under this policy; for a policy, parameter or
+            value that does not exist.
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     chosen = policy_named(policy)

@@ -59,6 +59,7 @@ class Options:
         start: steady (what is reportable is reported already), cold (the device registers when the
             replay begins) or recorded (as the guest's own reporting had it).
         backing: how the host backs memory: 4k, 2m or thp.
+        device: the reporting device: how long a call takes, which fail, when it is there.
         inhibit: the host acknowledges reports and does nothing, as while memory is pinned for a device.
         logging: keep a row for each reported block.
         fragmentation: also tell free memory by order over time, at the price of a model of all orders.

@@ -93,7 +93,7 @@ class Result:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Every metric, as `pagetide replay --json` prints it."""
+        """Every metric, as `pagetide replay --json` prints it (docs/metrics.md)."""
         m, page = self._meters, self._page
         return {
             "policy": self.policy,

@@ -35,6 +35,7 @@ class Verdict:
     """How right the model is.
 
     Attributes:
+        trace: what was validated.
         comparisons: one per snapshot after the first, in order.
         listed: the free lists beside those read at the end, by zone and order; empty where none were.
         direct_frees: frees that the trace as a whole shows to have gone straight into the buddy.
@@ -169,11 +170,15 @@ def validate(
 ) -> Verdict:
     """Compare the model with every snapshot after the first, and with the samples in between.
 
-    `truth`: a file that tells what a host really got back (`docs/truth.md`), to be compared with what
-    `policy`, by default a stock kernel's own, must have reported to such a `device`.
+    Args:
+        trace: an open trace (`tracer.open_trace`).
+        truth: a file that tells what a host really got back (docs/truth.md), to be compared with what the
+            guest's own reporting must have done.
+        policy: the guest's own, `NAME` or `NAME:key=value,…`; by default that of a stock kernel.
+        device: to which it reported; by default one that takes 0.6 ms a call.
 
     Raises:
-        Fault: when the trace has no two snapshots, or cannot be read; or the truth cannot.
+        Fault: when the trace has no two snapshots, was filtered, or cannot be read; or the truth cannot.
     """
     refuse_filtered(trace)
     setting = None if policy is None else parse(policy, trace.manifest.guest)

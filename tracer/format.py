@@ -48,8 +48,8 @@ class Op(IntEnum):
 class FrameState(IntEnum):
     """What a snapshot says of a frame."""
 
-    USED = 0
-    BUDDY = 1
+    USED = 0  # owned by someone
+    BUDDY = 1  # in a free block on the buddy's lists
     LIMBO = 2  # managed, but neither owned nor in the buddy: on a pcp list, or isolated
     ABSENT = 3  # a hole, reserved, or not managed yet
     UNKNOWN = 4  # nothing was read: an imported trace; known from its first event on
@@ -126,17 +126,17 @@ COUNTER_COLUMNS = {
 class Zone:
     """One populated zone, as /proc/zoneinfo shows it. Counts are in frames."""
 
-    node: int
-    name: str
-    start_pfn: int
-    spanned: int
-    present: int
-    managed: int
-    free: int
-    min: int
-    low: int
-    high: int
-    boost: int
+    node: int  # NUMA node
+    name: str  # DMA, DMA32, Normal, Movable, Device
+    start_pfn: int  # its first frame
+    spanned: int  # from the first frame to the last, holes and all
+    present: int  # of them, those with memory
+    managed: int  # of them, those that the buddy hands out
+    free: int  # on the buddy's lists
+    min: int  # watermark below which only the kernel's emergencies allocate
+    low: int  # watermark below which reclaim begins; a reporting pass leaves the zone out near it
+    high: int  # watermark at which reclaim ends
+    boost: int  # by which watermarks are raised for a while after a fallback
 
     @property
     def end_pfn(self) -> int:
@@ -148,11 +148,11 @@ class Zone:
 class BuddyInfo:
     """Free blocks of one zone by order, read from /proc/buddyinfo between two instants."""
 
-    node: int
-    zone: str
-    blocks: list[int]
-    read_begin_ns: int
-    read_end_ns: int
+    node: int  # of the zone
+    zone: str  # its name
+    blocks: list[int]  # by order
+    read_begin_ns: int  # before the read
+    read_end_ns: int  # after it
 
 
 @dataclass(frozen=True)
@@ -171,24 +171,24 @@ class PageTypes:
     instants. Migratetypes are those of `Guest.migratetypes`, in that order.
     """
 
-    node: int
-    zone: str
+    node: int  # of the zone
+    zone: str  # its name
     free_blocks: list[list[int]]  # by migratetype, then order
     cut_off: list[list[int]]  # [migratetype, order]: the kernel stopped counting, there are that many or more
     pageblocks: list[int]  # by migratetype
-    read_begin_ns: int
-    read_end_ns: int
+    read_begin_ns: int  # before the read
+    read_end_ns: int  # after it
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The guest's whole memory, read while events go on: frames/NAME.parquet and these counts."""
 
-    name: str
-    begin_ns: int
-    end_ns: int
-    zones: list[Zone]
-    buddyinfo: list[BuddyInfo]
+    name: str  # start, end, resync-N
+    begin_ns: int  # before the first frame was read
+    end_ns: int  # after the last one was
+    zones: list[Zone]  # as they were then
+    buddyinfo: list[BuddyInfo]  # free blocks by order, to hold the frames against
     lists: bool = False  # frames/NAME-lists.parquet is there
     parts: list[Part] = field(default_factory=list)  # of `files`; none in traces of older recorders
     page_types: list[PageTypes] = field(default_factory=list)  # of start and end, where it could be read
@@ -204,18 +204,18 @@ class Snapshot:
 class Guest:
     """What does not change while recording."""
 
-    kernel_release: str
-    machine: str
-    cpus: int
-    page_size: int
+    kernel_release: str  # uname -r
+    machine: str  # uname -m
+    cpus: int  # that are online
+    page_size: int  # bytes
     max_order: int  # inclusive: the largest order with a free list
-    pageblock_order: int
-    migratetypes: list[str]
+    pageblock_order: int  # of the blocks that have one migratetype each
+    migratetypes: list[str]  # their names, in the kernel's order
     pcp_orders: list[int]  # orders whose frees may go to a per-CPU list
-    thp_mode: str | None
-    hz: int | None
+    thp_mode: str | None  # transparent huge pages: always, madvise, never
+    hz: int | None  # timer ticks a second
     jiffies: int | None  # of the instant jiffies_monotonic_ns
-    jiffies_monotonic_ns: int | None
+    jiffies_monotonic_ns: int | None  # when `jiffies` was so
 
 
 @dataclass(frozen=True)
@@ -238,13 +238,13 @@ class Clock:
 class Probe:
     """One probe and its loss equation: hits = kept + lost + filtered."""
 
-    name: str
+    name: str  # of the tracepoint or function
     kind: str  # tracepoint, raw_tracepoint, kprobe, fentry; imported, generated
-    op: int
-    hits: int = 0
-    kept: int = 0
+    op: int  # that its events have
+    hits: int = 0  # times that it ran
+    kept: int = 0  # events in the trace
     lost: int = 0  # the ring was full, or `skipped`, or the recorder ended before it was stored
-    filtered: int = 0
+    filtered: int = 0  # left out in the kernel, as asked for
     # The probe was running on that CPU already. They are among the lost, or, where nearly all events
     # are filtered by their order, among the filtered. None: cannot be known.
     skipped: int | None = None
@@ -254,9 +254,9 @@ class Probe:
 class Loss:
     """Events known to be missing, and between which instants they happened."""
 
-    begin_ns: int
-    end_ns: int
-    events: int
+    begin_ns: int  # after it
+    end_ns: int  # before it
+    events: int  # how many
 
 
 @dataclass(frozen=True)
@@ -280,22 +280,22 @@ class Converted:
 class Manifest:
     """manifest.json: everything about a trace that is not a row."""
 
-    format: int
-    tool: str
+    format: int  # version of the format: 1
+    tool: str  # that wrote it, with its version
     status: str  # recording, complete, recovered
-    guest: Guest
-    zones: list[Zone]
-    reporting: Reporting
+    guest: Guest  # the machine and its kernel
+    zones: list[Zone]  # as the recording began
+    reporting: Reporting  # the guest's own
     clock: Clock | None  # None: ts_ns has another origin than CLOCK_MONOTONIC (imported)
     layers: list[str]  # buddy, frame, owner (imported: only who owns a page is known)
     rung: str  # tracepoints, kprobes, fentry; imported, generated
-    probes: list[Probe]
-    command_line: list[str]
-    snapshots: list[Snapshot] = field(default_factory=list)
+    probes: list[Probe]  # with their counters
+    command_line: list[str]  # that made the trace; of COMMAND, the program's name
+    snapshots: list[Snapshot] = field(default_factory=list)  # in order of time
     late_events: int = 0  # stored after a later one had been: their ts_ns goes back
-    ended_by: str | None = None
+    ended_by: str | None = None  # what ended the recording
     rung_reason: str | None = None  # why no higher rung was taken
-    filters: Filters | None = None
+    filters: Filters | None = None  # None: nothing was left out on purpose
     discarded_events: int = 0  # stored, and removed again by --keep
     notes: list[str] = field(default_factory=list)  # what is unknown about this trace, a line each
     end_ns: int | None = None  # where the trace ends, if later than its last event: of a slice

@@ -22,6 +22,7 @@ class Kind:
     """A kind of objects: a process's heap, a file in the cache, a kernel structure.
 
     Attributes:
+        name: letters, digits, - and _.
         rate: objects a second that come, at the top of the wave.
         size_bytes: of an object, on average.
         size_sigma: sigma of the logarithm of sizes (log-normal); 0: all are alike.
@@ -29,10 +30,13 @@ class Kind:
         growth_ns: from an object's first allocation to its last, about; objects that grow at the same time
             come to lie between each other. 0: at once.
         lifetime_ns: from an object's last allocation to its first free, on average; FOREVER_NS: it stays.
-        ages: how lifetimes are spread. age_sigma: of log-normal ones.
-        type: migratetype of its pages.
-        wave: how the rate changes with time: sine goes from 0 up to the rate and back once a period,
-            square is the rate for the first `duty` of each period and 0 for the rest.
+        ages: how lifetimes are spread: exponential, fixed or log-normal.
+        age_sigma: of log-normal ones, as `size_sigma`.
+        type: migratetype of its pages: movable, unmovable or reclaimable.
+        wave: how the rate changes with time: none does not, sine goes from 0 up to the rate and back once a
+            period, square is the rate for the first `duty` of each period and 0 for the rest.
+        period_ns: of the wave.
+        duty: of a square wave, from 0 to 1.
     """
 
     name: str

@@ -77,9 +77,12 @@ PRESETS: dict[str, tuple[Callable[[int], Recipe], str]] = {
 
 
 def preset(name: str, kinds: list[str] | None = None, **changes: Any) -> Recipe:  # noqa: ANN401 - values of Recipe's
-    """A recipe by name, with other `kinds` (texts, as of `--kind`) and other parameters of `Recipe`.
+    """A recipe by name, changed.
 
-    `none` is a recipe without kinds: give some.
+    Args:
+        name: steady, waves, churn, leak, burst, or none: a recipe without kinds, so give some.
+        kinds: texts as of `--kind`; one of a name that is there changes it, others are added.
+        changes: other parameters of `Recipe`.
 
     Raises:
         Fault: when there is no such preset or parameter, or a value cannot be.

@@ -23,13 +23,21 @@ class Recipe:
     """A synthetic trace.
 
     Attributes:
+        kinds: what comes and goes.
         memory_bytes: managed memory of all nodes.
+        page_bytes: of a page frame.
+        duration_ns: of the trace.
+        seed: of all that chance decides.
+        nodes: NUMA nodes of equal size.
+        cpus: dealt out to the nodes in turn.
         zones: (name, bytes) of the zones below Normal, on node 0, from the lowest pfn up.
         holes: share of each zone's span that has no memory, in pieces of `hole_bytes`.
+        hole_bytes: of a piece.
         used: share of each zone that is in use all the time, from its start, in whole pageblocks.
         pinned: share of the other pageblocks of which one page, anywhere in it, is in use all the time.
         warmup_ns: how long the kinds come and go before the trace begins.
-        max_order, pageblock_order: None: those of a kernel with such pages.
+        max_order: the largest order with a free list. None: that of a kernel with such pages.
+        pageblock_order: the same of a pageblock.
     """
 
     kinds: tuple[Kind, ...]

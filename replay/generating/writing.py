@@ -55,6 +55,9 @@ class Generated:
     """A trace that was made.
 
     Attributes:
+        trace: it, opened.
+        seed: with which it was made.
+        made: for each kind, its `name`, whole `objects`, their `blocks`, and objects `given_up`.
         late_ns: how much later than drawn an object came, at most.
         notes: what went otherwise than asked, a line each; the trace says so, too.
     """
@@ -128,7 +131,13 @@ def generate(
     force: bool = False,
     tell: Callable[[int], None] = lambda _rows: None,
 ) -> Generated:
-    """Make the trace of a recipe. `tell` hears of events that were made, and may raise to end it all.
+    """Make the trace of a recipe.
+
+    Args:
+        out: where to.
+        recipe: of what (`preset` makes one).
+        force: replace what is at `out`.
+        tell: hears how many more events were made, and may raise to end it all.
 
     Raises:
         Fault: when `out` cannot be written, the guest cannot be, or nothing happens in it.

@@ -35,8 +35,12 @@ class Sweep:
 
     Attributes:
         trace: what was replayed.
+        grid: what was swept: its `policy`, the `values` by parameter, the `settings` that they make.
+        options: of all replays.
+        costs: what a unit of work costs, for `cost_s`.
         summaries: each setting's metrics (`Result.summary`).
-        told, fidelity: of the trace, as `pagetide replay --json` has them under `trace` and `fidelity`.
+        told: of the trace, as `pagetide replay --json` has it under `trace`.
+        fidelity: the same under `fidelity`.
     """
 
     trace: Trace

@@ -17,8 +17,10 @@ from tracer.parquet import arrow_schema
 
 SAMPLE_SCHEMA = arrow_schema(SAMPLE_COLUMNS)
 
-# As /proc/zoneinfo and /proc/vmstat call them, in the order of the columns.
+# Columns of `Trace.samples` that are of a zone, in frames; `pcp` is on per-CPU lists, the rest as in
+# /proc/zoneinfo.
 ZONE_COUNTS = ("managed", "free", "pcp", "min", "low", "high", "boost")
+# Columns of `Trace.samples` that are of the guest as a whole, as in /proc/vmstat: pages, and events so far.
 GUEST_COUNTS = (
     "nr_file_pages",
     "nr_anon_pages",

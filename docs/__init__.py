@@ -1,0 +1,1 @@
+"""Pages about Pagetide, and what makes or checks them."""
