@@ -1173,10 +1173,8 @@ def test_bounds_invariants(
     if policy == "never":
         assert outcome.reclaimed_byte_ns == 0
     else:
-        # What joins the guest is not told, since the host lacks it; a neighbour's huge page may back it later.
-        joined = (
-            {pfn >> order for pfn, what in frames.items() if what == "absent"} if backing != "4k" else set()
-        )
+        # What joins the guest is not told, as the host lacks it; a neighbour's huge page may back it later.
+        joined = {pfn >> order for pfn, what in frames.items() if what == "absent" and backing != "4k"}
         assert {unit for _, _, unit in outcome.missed} <= joined
 
 
