@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, Trace, duration_ns, human_bytes, open_trace, plain
+from tracer import Fault, Trace, duration_ns, human_bytes, open_trace, plain, trace_after
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ def validate(
 
 def slice_(
     trace: TracePath,
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-10s-30s.trace, say."),
+    ] = None,
     *,
     from_: Annotated[str, typer.Option("--from", metavar="T", help="Where to begin: a time into the trace.")],
     to: Annotated[str, typer.Option("--to", metavar="T", help="Where to end, likewise; not included.")],
@@ -215,6 +218,7 @@ def slice_(
 
     whole = open_trace(trace)
     after_ns, until_ns = duration_ns(from_), duration_ns(to)
+    out = out or trace_after(trace, from_, to)
     part = slice_trace(whole, out, after_ns, until_ns, force=force)
     first_ns, last_ns = part.span_ns
     snapshots = [plain(shot.name) for shot in part.manifest.snapshots]

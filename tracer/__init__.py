@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         Zone,
     )
     from tracer.guest.samples import GUEST_COUNTS, ZONE_COUNTS
+    from tracer.naming import trace_after
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
+    from tracer.sparklines import averages, can_show, heights, sparkline
     from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
@@ -55,9 +57,12 @@ __all__ = [
     "TraceWriter",
     "Zone",
     "ahead",
+    "averages",
+    "can_show",
     "check_output",
     "convert",
     "duration_ns",
+    "heights",
     "human_bytes",
     "open_trace",
     "output_fault",
@@ -70,6 +75,8 @@ __all__ = [
     "segment_of",
     "short_duration",
     "size_bytes",
+    "sparkline",
+    "trace_after",
     "write_duration",
 ]
 
@@ -93,10 +100,13 @@ _HOMES = {
     "Zone": "format",
     "ZONE_COUNTS": "guest.samples",
     "ahead": "decoding",
+    "averages": "sparklines",
+    "can_show": "sparklines",
     "check_output": "output",
     "convert": "converting",
     "duration_ns": "units",
     "short_duration": "units",
+    "heights": "sparklines",
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
@@ -108,6 +118,8 @@ _HOMES = {
     "remove_tree": "output",
     "segment_of": "writer",
     "size_bytes": "units",
+    "sparkline": "sparklines",
+    "trace_after": "naming",
     "write_duration": "units",
 }
 

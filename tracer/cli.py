@@ -182,20 +182,11 @@ def _record(
 
 @contextlib.contextmanager
 def _status_line(tqdm: Any) -> Iterator[Any]:  # noqa: ANN401 - the class, imported lazily
-    """A tqdm line on stderr: events, rate, lost, size. Nothing when stderr is no terminal."""
-    with tqdm(unit=" events", unit_scale=True, leave=False, disable=None) as bar:
+    """A line on stderr, written anew with each look. Nothing when stderr is no terminal."""
+    from tracer.recording.status import status_line
 
-        def tell(progress: Any) -> None:  # noqa: ANN401 - recorder.Progress, imported lazily
-            bar.set_description(progress.phase, refresh=False)
-            bar.set_postfix(
-                lost=progress.lost,
-                size=human_bytes(progress.size_bytes),
-                ring=f"{progress.ring_fill:.0%}",
-                refresh=False,
-            )
-            bar.update(progress.events - bar.n)
-
-        yield tell
+    with tqdm(bar_format="{desc}", leave=False, disable=None, dynamic_ncols=True) as bar:
+        yield lambda progress: bar.set_description_str(status_line(progress))
 
 
 def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
@@ -225,6 +216,7 @@ def info(
 ) -> None:
     """Say what a trace contains, about its guest too, and what is missing from it."""
     from tracer.describe import facts, lines
+    from tracer.pictures import pictures
     from tracer.reader import open_trace
 
     opened = open_trace(trace)
@@ -233,7 +225,7 @@ def info(
     if as_json:
         emit({**facts(opened), "manifest": to_json(opened.manifest)})
     else:
-        print("\n".join(lines(opened)))
+        print("\n".join((*lines(opened), *pictures(open_trace(trace)))))
         for warning in opened.warnings:
             warn(warning)
     if not opened.complete:
@@ -242,7 +234,10 @@ def info(
 
 def convert(
     trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-archive.trace, say."),
+    ] = None,
     *,
     target: Annotated[
         str, typer.Option("--for", metavar="archive|replay", help="archive: small; replay: fast to decode.")
@@ -266,7 +261,7 @@ def convert(
     if as_json:
         emit(
             {
-                "trace": str(out),
+                "trace": str(made.path),
                 "source": str(trace),
                 "for": target,
                 "events": made.rows,
@@ -279,7 +274,7 @@ def convert(
         )
     else:
         sizes = f"{human_bytes(made.size_bytes)}, it was {human_bytes(source.size_bytes)}"
-        print(f"wrote {out} for {target}: {made.rows:,} events, {sizes}")
+        print(f"wrote {made.path} for {target}: {made.rows:,} events, {sizes}")
     for warning in source.warnings:
         warn(warning)
     if not source.complete and not allow_loss:

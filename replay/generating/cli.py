@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def generate(
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; here, steady-1.trace, say (PRESET-SEED)."),
+    ] = None,
     *,
     preset: Annotated[
         str,
@@ -71,7 +74,7 @@ def generate(
     asked |= {"max_order": max_order, "pageblock_order": pageblock_order}
     times = {"duration_ns": duration, "warmup_ns": warmup}
     asked |= {name: duration_ns(text) for name, text in times.items() if text is not None}
-    _make(out, named(preset, kind, **asked), force=force, as_json=as_json)
+    _make(out or Path(f"{preset}-{seed}.trace"), named(preset, kind, **asked), force=force, as_json=as_json)
 
 
 def _zone(text: str) -> tuple[str, int]:

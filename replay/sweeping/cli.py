@@ -102,7 +102,8 @@ def sweep(
     else:
         sweep_table(done)
         if out is not None:
-            print(f"wrote {out}")
+            size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+            print(f"wrote {out} ({human_bytes(size)})")
     finish(done.trace, allow_loss=allow_loss)
 
 

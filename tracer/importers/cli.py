@@ -11,6 +11,7 @@ import typer
 
 from tracer.faults import ExitCode, Fault
 from tracer.format import MAX_ORDER_LIMIT, to_json
+from tracer.naming import trace_of_file
 from tracer.terminal import Json, emit, plain, warn
 from tracer.units import human_bytes, size_bytes
 
@@ -38,7 +39,12 @@ def import_(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.trace", help="The trace to make.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.trace", help="The trace to make; beside FILE, like perf.trace."
+        ),
+    ] = None,
     page_size: Annotated[str | None, typer.Option(help="The guest's page size (assumed: 4KiB).")] = None,
     max_order: Annotated[
         int | None, typer.Option(help="Its largest free list's order (assumed: 10).")
@@ -59,6 +65,7 @@ def import_(
     from tracer.importers.importing import Wanted, import_file
     from tracer.importers.source import is_perf_data
 
+    out = out or trace_of_file(file)
     said = _guest_said(page_size, max_order, pageblock_order, pcp_orders)
     _check_kind(kind, file)
     wanted = Wanted(
