@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, Trace, duration_ns, human_bytes, open_trace, plain, trace_after
+from replay import completing
+from tracer import (
+    Fault,
+    Trace,
+    duration_ns,
+    human_bytes,
+    open_trace,
+    plain,
+    trace_after,
+    traces_offered,
+    words_offered,
+)
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -18,7 +29,10 @@ if TYPE_CHECKING:
     from replay.engine import Options
     from replay.parameters import Parameter
 
-TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
+TracePath = Annotated[
+    Path,
+    typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=traces_offered),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 AllowLoss = Annotated[
     bool, typer.Option("--allow-loss", help="Exit 0 even if the trace is lossy or recovered.")
@@ -27,11 +41,16 @@ StartWord = Annotated[
     str,
     typer.Option(
         help="steady: what is free in whole units is reclaimed already; cold: nothing is, and the "
-        "device registers; recorded: as the guest's own reporting had it."
+        "device registers; recorded: as the guest's own reporting had it.",
+        autocompletion=words_offered("steady", "cold", "recorded"),
     ),
 ]
 BackingWord = Annotated[
-    str, typer.Option(help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).")
+    str,
+    typer.Option(
+        help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).",
+        autocompletion=words_offered("4k", "2m", "thp"),
+    ),
 ]
 DeviceText = Annotated[
     str,
@@ -94,6 +113,7 @@ def replay(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="A policy and its parameters (pagetide policies); may be repeated. Default: all of them.",
+            autocompletion=completing.policies,
         ),
     ] = None,
     start: StartWord = "steady",
@@ -169,6 +189,7 @@ def validate(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="With --truth: what that reporting is; by default a stock kernel's.",
+            autocompletion=completing.policies,
         ),
     ] = None,
     device: DeviceText = "",

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.completing import traces_offered, words_offered
     from tracer.converting import convert
     from tracer.decoding import ahead
     from tracer.faults import Fault
@@ -77,6 +78,8 @@ __all__ = [
     "size_bytes",
     "sparkline",
     "trace_after",
+    "traces_offered",
+    "words_offered",
     "write_duration",
 ]
 
@@ -120,6 +123,8 @@ _HOMES = {
     "size_bytes": "units",
     "sparkline": "sparklines",
     "trace_after": "naming",
+    "traces_offered": "completing",
+    "words_offered": "completing",
     "write_duration": "units",
 }
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tracer import completing
 from tracer.faults import ExitCode
 from tracer.format import Manifest, to_json
 from tracer.terminal import Json, emit, warn
@@ -23,6 +24,9 @@ _QUIET_LIBRARIES = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+TracePath = Annotated[
+    Path, typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=completing.traces_offered)
+]
 
 
 def doctor(*, as_json: Json = False) -> None:
@@ -67,7 +71,10 @@ def record(
     ] = None,
     layer: Annotated[
         str,
-        typer.Option(help="buddy: what enters and leaves the free lists; frame: who owns a page; both."),
+        typer.Option(
+            help="buddy: what enters and leaves the free lists; frame: who owns a page; both.",
+            autocompletion=completing.words_offered("buddy", "frame", "both"),
+        ),
     ] = "buddy",
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
     ring: Annotated[
@@ -209,7 +216,7 @@ def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
 
 
 def info(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
+    trace: TracePath,
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its checksum.")] = False,
     as_json: Json = False,
@@ -233,14 +240,20 @@ def info(
 
 
 def convert(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
+    trace: TracePath,
     out: Annotated[
         Path | None,
         typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-archive.trace, say."),
     ] = None,
     *,
     target: Annotated[
-        str, typer.Option("--for", metavar="archive|replay", help="archive: small; replay: fast to decode.")
+        str,
+        typer.Option(
+            "--for",
+            metavar="archive|replay",
+            help="archive: small; replay: fast to decode.",
+            autocompletion=completing.words_offered("archive", "replay"),
+        ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     allow_loss: Annotated[

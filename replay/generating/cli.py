@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, duration_ns, human_bytes, size_bytes
+from tracer import Fault, duration_ns, human_bytes, size_bytes, words_offered
 
 if TYPE_CHECKING:
     from replay.generating.recipe import Recipe
@@ -20,7 +20,10 @@ def generate(
     *,
     preset: Annotated[
         str,
-        typer.Option(help="What comes and goes: steady, waves, churn, leak, burst; none: only --kind's."),
+        typer.Option(
+            help="What comes and goes: steady, waves, churn, leak, burst; none: only --kind's.",
+            autocompletion=words_offered("steady", "waves", "churn", "leak", "burst", "none"),
+        ),
     ] = "steady",
     kind: Annotated[
         list[str] | None,

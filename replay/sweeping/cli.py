@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from replay import completing
 from replay.cli import (
     AllowLoss,
     BackingWord,
@@ -34,6 +35,7 @@ def sweep(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="The policy, and parameters that are the same for all settings (pagetide policies).",
+            autocompletion=completing.policies,
         ),
     ],
     sets: Annotated[

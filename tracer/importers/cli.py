@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tracer.describe import wrapped
 from tracer.faults import ExitCode, Fault
 from tracer.format import MAX_ORDER_LIMIT, to_json
 from tracer.naming import trace_of_file
-from tracer.terminal import Json, emit, plain, warn
+from tracer.terminal import Json, emit, warn
 from tracer.units import human_bytes, size_bytes
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _tell(out: Path, imported: "Imported", *, as_json: bool) -> None:
     print(f"  of {summary.lines:,} lines {summary.other:,} are other, {bad:,} cannot be read")
     print(f"  layers: {', '.join(manifest.layers)}")
     for note in manifest.notes:
-        print(f"  note: {plain(note)}")
+        print("\n".join(wrapped(f"note: {note}")))
     if bad:
         warn(f"the first line that cannot be read: {summary.first_bad}")
     if manifest.lost:
