@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from replay.pictures import over_time
+from replay.sweeping.picture import FRONT, LINES, OTHER, Point, picture
 from replay.tables import WIDTH
 from tests.pure import small_traces
 from tracer import open_trace
@@ -142,3 +143,25 @@ def test_many_instants_make_a_table_of_80_columns():
 def test_nothing_reclaimed_is_no_picture():
     assert over_time(replayed([0, 0], [0, 0])) is None
     assert over_time(replayed([1 << 30])) is None
+
+
+def test_a_sweep_is_drawn_with_its_ends_at_the_ends():
+    points = [Point(0.1, 10, True), Point(1, 5, False), Point(1, 4, False), Point(10, 1, False)]
+    lines = picture(points)
+    assert lines[0].endswith(f"10 |{FRONT}")
+    assert lines[LINES - 1].startswith("        1 |")
+    assert lines[LINES - 1].index(OTHER) == len(lines[LINES]) - 1  # the slowest is at the right end
+    assert "".join(lines[:LINES]).count(OTHER) == 3
+    assert lines[LINES + 1].split() == ["100ms", "10s"]
+    assert max(map(len, lines)) <= WIDTH
+
+
+def test_the_front_is_seen_where_settings_fall_together():
+    points = [Point(1, 5, True), Point(1, 5, False), Point(2, 4, False), Point(3, 3, False)]
+    assert picture(points)[0].endswith(f"|{FRONT}")
+
+
+def test_a_sweep_without_anything_to_compare_is_not_drawn():
+    assert picture([Point(1, 5, True)] * 3) == []
+    assert picture([Point(1, 5, True)] * 9) == []
+    assert picture([Point(0, n, True) for n in range(9)]) == []  # oracles take no time
