@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, Trace, duration_ns, human_bytes, open_trace, plain
+from replay import completing
+from tracer import (
+    Fault,
+    Trace,
+    duration_ns,
+    human_bytes,
+    open_trace,
+    plain,
+    trace_after,
+    traces_offered,
+    words_offered,
+)
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -18,7 +29,10 @@ if TYPE_CHECKING:
     from replay.parameters import Parameter
     from replay.report.material import Material
 
-TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")]
+TracePath = Annotated[
+    Path,
+    typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=traces_offered),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 AllowLoss = Annotated[
     bool, typer.Option("--allow-loss", help="Exit 0 even if the trace is lossy or recovered.")
@@ -27,11 +41,16 @@ StartWord = Annotated[
     str,
     typer.Option(
         help="steady: what is free in whole units is reclaimed already; cold: nothing is, and the "
-        "device registers; recorded: as the guest's own reporting had it."
+        "device registers; recorded: as the guest's own reporting had it.",
+        autocompletion=words_offered("steady", "cold", "recorded"),
     ),
 ]
 BackingWord = Annotated[
-    str, typer.Option(help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).")
+    str,
+    typer.Option(
+        help="In which pages the host backs memory: 4k, 2m or thp (docs/metrics.md).",
+        autocompletion=words_offered("4k", "2m", "thp"),
+    ),
 ]
 DeviceText = Annotated[
     str,
@@ -94,6 +113,7 @@ def replay(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="A policy and its parameters (pagetide policies); may be repeated. Default: all of them.",
+            autocompletion=completing.policies,
         ),
     ] = None,
     start: StartWord = "steady",
@@ -169,6 +189,7 @@ def validate(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="With --truth: what that reporting is; by default a stock kernel's.",
+            autocompletion=completing.policies,
         ),
     ] = None,
     device: DeviceText = "",
@@ -202,7 +223,10 @@ def validate(
 
 def slice_(
     trace: TracePath,
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-10s-30s.trace, say."),
+    ] = None,
     *,
     from_: Annotated[str, typer.Option("--from", metavar="T", help="Where to begin: a time into the trace.")],
     to: Annotated[str, typer.Option("--to", metavar="T", help="Where to end, likewise; not included.")],
@@ -215,6 +239,7 @@ def slice_(
 
     whole = open_trace(trace)
     after_ns, until_ns = duration_ns(from_), duration_ns(to)
+    out = out or trace_after(trace, from_, to)
     part = slice_trace(whole, out, after_ns, until_ns, force=force)
     first_ns, last_ns = part.span_ns
     snapshots = [plain(shot.name) for shot in part.manifest.snapshots]

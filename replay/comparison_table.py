@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from replay.composition import SAMPLED
+from replay.pictures import over_time
 from replay.tables import new_console, new_table, print_hanging, shorter, size, tight
 from tracer import plain
 from tracer.units import human_duration
@@ -71,6 +72,11 @@ def comparison_table(done: "Replay", options: "Options") -> None:
         print_hanging(console, line)
     within = [at for at in WITHIN_S if at <= _span_s(done)]
     _section(console, "how soon, how much", rows, SOON, _soon, SOON_LEGEND)
+    if picture := over_time(rows):
+        table, legend = picture
+        console.print()
+        console.print(table)
+        console.print(legend, style="dim")
     _section(console, "at what price", rows, PRICE, _price, PRICE_LEGEND)
     _section(console, "the work to find it", rows, WORK, _work, WORK_LEGEND)
     titles = [tight(human_duration(at)) for at in within]

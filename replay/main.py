@@ -3,6 +3,7 @@
 The one place that names both halves of the project.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -32,7 +33,7 @@ VERBS = {
 
 
 def build_app(wanted: str | None) -> typer.Typer:
-    """The command line with only `wanted`'s module imported; all of them for shell completion."""
+    """The command line with only `wanted`'s module imported."""
     app = typer.Typer(
         name="pagetide",
         help="Record page alloc/free events of a live guest; replay them under any reporting policy.",
@@ -40,9 +41,8 @@ def build_app(wanted: str | None) -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    completing = "_PAGETIDE_COMPLETE" in os.environ
     for verb, (module, function, summary) in VERBS.items():
-        if verb == wanted or completing:
+        if verb == wanted:
             app.command(verb)(getattr(import_module(module), function))
         else:
             app.command(verb, help=summary)(_not_called)
@@ -77,7 +77,7 @@ def _version(
 
 def run(argv: list[str]) -> int:
     """Run one command line; returns its exit code. A fault is three lines on stderr, no traceback."""
-    wanted = next((word for word in argv if word in VERBS), None)
+    wanted = next((word for word in argv or _typed() if word in VERBS), None)
     try:
         code = build_app(wanted)(argv or ["--help"], prog_name="pagetide", standalone_mode=False)
         if sys.stdout is not None:
@@ -99,6 +99,15 @@ def run(argv: list[str]) -> int:
     if code == INTERRUPTED:
         print("pagetide: interrupted", file=sys.stderr)
     return int(code or ExitCode.DONE)
+
+
+def _typed() -> list[str]:
+    """What a shell that asks for completion says is on its line so far."""
+    if "_PAGETIDE_COMPLETE" not in os.environ:
+        return []
+    return [
+        word for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") for word in os.environ.get(name, "").split()
+    ]
 
 
 INTERRUPTED = 130  # what a shell says of Ctrl-C, and Typer returns
@@ -131,6 +140,8 @@ def _stopped(stop: BaseException) -> int:
 def main() -> None:
     """Entry point."""
     _fill_standard_files()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that its encoding has no letters for
     sys.exit(run(sys.argv[1:]))
 
 

@@ -9,11 +9,11 @@ from replay.drift import CAUSES, JUDGED_STEPS, Divergence
 from replay.tables import new_console, new_table, print_hanging
 from replay.truth.table import accuracy_lines, accuracy_table
 from replay.validation import Verdict
-from tracer import plain
+from tracer import can_show, plain
 from tracer.units import human_duration
 
 STRIP_MARKS = 60
-RIGHT, WRONG, QUIET, NONE = "█", "░", "·", " "
+MARKS, ASCII_MARKS = tuple("█░· "), tuple("#x. ")  # right, wrong, quiet, none
 SHOWN = 12  # divergences
 
 
@@ -117,6 +117,7 @@ def _drift(verdict: Verdict) -> Iterator[str]:
     judged = len(verdict.judged)
     share = f" ({verdict.right / judged:.1%})" if judged else ""
     yield f"samples right in all orders: {verdict.right:,} of {judged:,}{share}"
+    right, wrong, quiet, _ = _marks()
     first_ns, last_ns = verdict.trace.span_ns
     width = max(-(-(last_ns - first_ns) // STRIP_MARKS), 1_000_000_000)
     for zone in sorted({each.zone for each in samples}):
@@ -127,18 +128,24 @@ def _drift(verdict: Verdict) -> Iterator[str]:
         strip = "".join(_mark(marks.get(place, [])) for place in range(max(marks) + 1))
         yield f"  {plain(verdict.zones[zone]):<10} {strip}"
     yield (
-        f"  a mark is {human_duration(width / 1e9)}: {RIGHT} right, {WRONG} wrong, "
-        f"{QUIET} under {JUDGED_STEPS} events"
+        f"  a mark is {human_duration(width / 1e9)}: {right} right, {wrong} wrong, "
+        f"{quiet} under {JUDGED_STEPS} events"
     )
+
+
+def _marks() -> tuple[str, ...]:
+    """What stdout can show."""
+    return MARKS if can_show("".join(MARKS)) else ASCII_MARKS
 
 
 def _mark(samples: list[Counted]) -> str:
     judged = [each for each in samples if each.steps >= JUDGED_STEPS]
+    right, wrong, quiet, none = _marks()
     if not samples:
-        return NONE
+        return none
     if not judged:
-        return QUIET
-    return WRONG if any(each.wrong for each in judged) else RIGHT
+        return quiet
+    return wrong if any(each.wrong for each in judged) else right
 
 
 def _stop(verdict: Verdict, divergence: Divergence) -> str:
@@ -157,6 +164,6 @@ def _divergences(verdict: Verdict, found: list[Divergence]) -> Table:
             human_duration((each.until_ns - first_ns) / 1e9) if each.until_ns else _stop(verdict, each),
             f"{each.samples:,}",
             each.cause,
-            orders if len(orders) <= 30 else orders[:29] + "…",
+            orders if len(orders) <= 30 else orders[:27] + "...",
         )
     return table

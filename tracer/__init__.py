@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tracer.completing import traces_offered, words_offered
     from tracer.converting import convert
     from tracer.decoding import ahead
     from tracer.faults import Fault
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
         Zone,
     )
     from tracer.guest.samples import GUEST_COUNTS, ZONE_COUNTS
+    from tracer.naming import trace_after
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
     from tracer.reader import Trace, open_trace
+    from tracer.sparklines import averages, can_show, heights, sparkline
     from tracer.terminal import plain
     from tracer.units import duration_ns, human_bytes, short_duration, size_bytes, write_duration
     from tracer.writer import TraceWriter, segment_of
@@ -55,9 +58,12 @@ __all__ = [
     "TraceWriter",
     "Zone",
     "ahead",
+    "averages",
+    "can_show",
     "check_output",
     "convert",
     "duration_ns",
+    "heights",
     "human_bytes",
     "open_trace",
     "output_fault",
@@ -70,6 +76,10 @@ __all__ = [
     "segment_of",
     "short_duration",
     "size_bytes",
+    "sparkline",
+    "trace_after",
+    "traces_offered",
+    "words_offered",
     "write_duration",
 ]
 
@@ -93,10 +103,13 @@ _HOMES = {
     "Zone": "format",
     "ZONE_COUNTS": "guest.samples",
     "ahead": "decoding",
+    "averages": "sparklines",
+    "can_show": "sparklines",
     "check_output": "output",
     "convert": "converting",
     "duration_ns": "units",
     "short_duration": "units",
+    "heights": "sparklines",
     "human_bytes": "units",
     "open_trace": "reader",
     "output_fault": "output",
@@ -108,6 +121,10 @@ _HOMES = {
     "remove_tree": "output",
     "segment_of": "writer",
     "size_bytes": "units",
+    "sparkline": "sparklines",
+    "trace_after": "naming",
+    "traces_offered": "completing",
+    "words_offered": "completing",
     "write_duration": "units",
 }
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tracer import completing
 from tracer.faults import ExitCode
 from tracer.format import Manifest, to_json
 from tracer.terminal import Json, emit, warn
@@ -23,6 +24,9 @@ _QUIET_LIBRARIES = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+TracePath = Annotated[
+    Path, typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=completing.traces_offered)
+]
 
 
 def doctor(*, as_json: Json = False) -> None:
@@ -67,7 +71,10 @@ def record(
     ] = None,
     layer: Annotated[
         str,
-        typer.Option(help="buddy: what enters and leaves the free lists; frame: who owns a page; both."),
+        typer.Option(
+            help="buddy: what enters and leaves the free lists; frame: who owns a page; both.",
+            autocompletion=completing.words_offered("buddy", "frame", "both"),
+        ),
     ] = "buddy",
     segment: Annotated[str, typer.Option(help="Close a file of events this often.")] = "5s",
     ring: Annotated[
@@ -182,20 +189,11 @@ def _record(
 
 @contextlib.contextmanager
 def _status_line(tqdm: Any) -> Iterator[Any]:  # noqa: ANN401 - the class, imported lazily
-    """A tqdm line on stderr: events, rate, lost, size. Nothing when stderr is no terminal."""
-    with tqdm(unit=" events", unit_scale=True, leave=False, disable=None) as bar:
+    """A line on stderr, written anew with each look. Nothing when stderr is no terminal."""
+    from tracer.recording.status import status_line
 
-        def tell(progress: Any) -> None:  # noqa: ANN401 - recorder.Progress, imported lazily
-            bar.set_description(progress.phase, refresh=False)
-            bar.set_postfix(
-                lost=progress.lost,
-                size=human_bytes(progress.size_bytes),
-                ring=f"{progress.ring_fill:.0%}",
-                refresh=False,
-            )
-            bar.update(progress.events - bar.n)
-
-        yield tell
+    with tqdm(bar_format="{desc}", leave=False, disable=None, dynamic_ncols=True) as bar:
+        yield lambda progress: bar.set_description_str(status_line(progress))
 
 
 def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
@@ -218,13 +216,14 @@ def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
 
 
 def info(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
+    trace: TracePath,
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its checksum.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what a trace contains, about its guest too, and what is missing from it."""
     from tracer.describe import facts, lines
+    from tracer.pictures import pictures
     from tracer.reader import open_trace
 
     opened = open_trace(trace)
@@ -233,7 +232,7 @@ def info(
     if as_json:
         emit({**facts(opened), "manifest": to_json(opened.manifest)})
     else:
-        print("\n".join(lines(opened)))
+        print("\n".join((*lines(opened), *pictures(open_trace(trace)))))
         for warning in opened.warnings:
             warn(warning)
     if not opened.complete:
@@ -241,11 +240,20 @@ def info(
 
 
 def convert(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace folder.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    trace: TracePath,
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-archive.trace, say."),
+    ] = None,
     *,
     target: Annotated[
-        str, typer.Option("--for", metavar="archive|replay", help="archive: small; replay: fast to decode.")
+        str,
+        typer.Option(
+            "--for",
+            metavar="archive|replay",
+            help="archive: small; replay: fast to decode.",
+            autocompletion=completing.words_offered("archive", "replay"),
+        ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     allow_loss: Annotated[
@@ -266,7 +274,7 @@ def convert(
     if as_json:
         emit(
             {
-                "trace": str(out),
+                "trace": str(made.path),
                 "source": str(trace),
                 "for": target,
                 "events": made.rows,
@@ -279,7 +287,7 @@ def convert(
         )
     else:
         sizes = f"{human_bytes(made.size_bytes)}, it was {human_bytes(source.size_bytes)}"
-        print(f"wrote {out} for {target}: {made.rows:,} events, {sizes}")
+        print(f"wrote {made.path} for {target}: {made.rows:,} events, {sizes}")
     for warning in source.warnings:
         warn(warning)
     if not source.complete and not allow_loss:

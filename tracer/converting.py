@@ -27,6 +27,7 @@ from tracer.format import (
     Snapshot,
 )
 from tracer.layouts import CONVERTED, Target
+from tracer.naming import trace_after
 from tracer.output import check_output, is_being_recorded
 from tracer.parquet import event_schema
 from tracer.reader import Trace, open_trace
@@ -47,19 +48,25 @@ def _silent(_: int) -> None:
 
 
 def convert(
-    trace: str | Path | Trace, out: str | Path, target: str, *, force: bool = False, tell: Tell = _silent
+    trace: str | Path | Trace,
+    out: str | Path | None,
+    target: str,
+    *,
+    force: bool = False,
+    tell: Tell = _silent,
 ) -> Trace:
     """Rewrite a trace for `archive` (small) or `replay` (fast to decode); returns the new trace.
 
-    Rows, losses, counters of the probes and status are as they were. `force`: replace a trace that is at
-    `out`. `tell(events)` hears how many more are written.
+    Rows, losses, counters of the probes and status are as they were. `out`: None for `NAME-archive.trace`,
+    say, beside it. `force`: replace a trace that is there. `tell(events)` hears how many more are written.
 
     Raises:
         Fault: when the target is none, `out` is the trace itself or cannot be written, or a file of the
             trace is damaged or would lose a column. Nothing is written then.
     """
     layout = CONVERTED[_target(target)]
-    out, source = Path(out), trace if isinstance(trace, Trace) else open_trace(trace)
+    source = trace if isinstance(trace, Trace) else open_trace(trace)
+    out = trace_after(source.path, target) if out is None else Path(out)
     refuse_itself(source.path, out, "converted")
     check_output(out, force=force)
     _refuse_unfinished(source)

@@ -44,13 +44,14 @@ def lines(trace: Trace) -> Iterator[str]:
     """
     yield plain(f"{trace.path}: {trace.manifest.status}, written by {trace.manifest.tool}")
     for line in (*_guest(trace), *_seen(trace)):
-        yield from _wrapped(line)
+        yield from wrapped(line)
     yield from map(plain, _probes(trace))
     for note in trace.manifest.notes:
-        yield from _wrapped(f"note: {note}")
+        yield from wrapped(f"note: {note}")
 
 
-def _wrapped(line: str) -> list[str]:
+def wrapped(line: str) -> list[str]:
+    """A line of any length and content in lines of a terminal, hanging."""
     return textwrap.wrap(
         plain(line),
         WIDTH,

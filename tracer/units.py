@@ -87,6 +87,15 @@ def human_bytes(size: float) -> str:
     return f"{_three_digits(size)} TiB"
 
 
+def short_number(number: float) -> str:
+    """A count for people, in at most four characters up to 999T."""
+    suffixes = iter(("", "k", "M", "G", "T"))
+    suffix = next(suffixes)
+    while abs(number) >= 999.5:
+        number, suffix = number / 1000, next(suffixes)
+    return f"{number:.1f}{suffix}" if suffix and abs(number) < 9.95 else f"{number:.0f}{suffix}"
+
+
 def human_duration(duration_s: float | None) -> str:
     """A duration for people: three significant digits and a unit; a dash for none."""
     if duration_s is None:

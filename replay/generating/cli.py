@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracer import Fault, duration_ns, human_bytes, size_bytes
+from tracer import Fault, duration_ns, human_bytes, size_bytes, words_offered
 
 if TYPE_CHECKING:
     from replay.generating.recipe import Recipe
@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 
 def generate(
-    out: Annotated[Path, typer.Argument(metavar="OUT.trace", help="The new trace.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT.trace]", help="The new trace; here, steady-1.trace, say (PRESET-SEED)."),
+    ] = None,
     *,
     preset: Annotated[
         str,
-        typer.Option(help="What comes and goes: steady, waves, churn, leak, burst; none: only --kind's."),
+        typer.Option(
+            help="What comes and goes: steady, waves, churn, leak, burst; none: only --kind's.",
+            autocompletion=words_offered("steady", "waves", "churn", "leak", "burst", "none"),
+        ),
     ] = "steady",
     kind: Annotated[
         list[str] | None,
@@ -71,7 +77,7 @@ def generate(
     asked |= {"max_order": max_order, "pageblock_order": pageblock_order}
     times = {"duration_ns": duration, "warmup_ns": warmup}
     asked |= {name: duration_ns(text) for name, text in times.items() if text is not None}
-    _make(out, named(preset, kind, **asked), force=force, as_json=as_json)
+    _make(out or Path(f"{preset}-{seed}.trace"), named(preset, kind, **asked), force=force, as_json=as_json)
 
 
 def _zone(text: str) -> tuple[str, int]:

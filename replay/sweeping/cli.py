@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from replay import completing
 from replay.cli import (
     AllowLoss,
     BackingWord,
@@ -34,6 +35,7 @@ def sweep(
         typer.Option(
             metavar="NAME[:key=value,...]",
             help="The policy, and parameters that are the same for all settings (pagetide policies).",
+            autocompletion=completing.policies,
         ),
     ],
     sets: Annotated[
@@ -102,7 +104,8 @@ def sweep(
     else:
         sweep_table(done)
         if out is not None:
-            print(f"wrote {out}")
+            size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+            print(f"wrote {out} ({human_bytes(size)})")
     finish(done.trace, allow_loss=allow_loss)
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from replay.comparison_table import GIB
 from replay.parameters import Parameter, Value, word_of
+from replay.sweeping.picture import Point, picture
 from replay.sweeping.sweep import Sweep
 from replay.tables import new_console, new_table, print_hanging, shorter, size, tight
 from tracer import plain
@@ -38,6 +39,9 @@ def sweep_table(done: Sweep) -> None:
     if len(shown) < len(ranked):
         console.print(f"... and {len(ranked) - len(shown):,} more: -o DIR or --json has them all")
     console.print(LEGEND, style="dim")
+    if drawn := picture(_points(done)):
+        console.print("", *drawn[:-1], sep="\n", markup=False)
+        console.print(drawn[-1], style="dim", markup=False)
     if names == ["#"]:
         for row in shown:
             print_hanging(console, f"#{row}: {done.grid.settings[row].text}", style="dim")
@@ -62,6 +66,15 @@ def _heading(console: Console, done: Sweep) -> None:
     print_hanging(console, swept + (f"; all have {common}" if common else ""))
     for line in sorted({line for summary in done.summaries for line in summary["notes"]}):
         print_hanging(console, f"note: {plain(line)}", style="dim")
+
+
+def _points(done: Sweep) -> list[Point]:
+    """Settings that reported something."""
+    return [
+        Point(mean_s, summary["reclaimed"]["byte_seconds"] / GIB, front)
+        for summary, front in zip(done.summaries, done.pareto, strict=True)
+        if (mean_s := summary["latency_s"]["mean"]) is not None
+    ]
 
 
 def _named(done: Sweep) -> tuple[list[str], list[list[str]]]:

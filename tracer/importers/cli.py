@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tracer.describe import wrapped
 from tracer.faults import ExitCode, Fault
 from tracer.format import MAX_ORDER_LIMIT, to_json
-from tracer.terminal import Json, emit, plain, warn
+from tracer.naming import trace_of_file
+from tracer.terminal import Json, emit, warn
 from tracer.units import human_bytes, size_bytes
 
 if TYPE_CHECKING:
@@ -38,7 +40,12 @@ def import_(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.trace", help="The trace to make.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.trace", help="The trace to make; beside FILE, like perf.trace."
+        ),
+    ] = None,
     page_size: Annotated[str | None, typer.Option(help="The guest's page size (assumed: 4KiB).")] = None,
     max_order: Annotated[
         int | None, typer.Option(help="Its largest free list's order (assumed: 10).")
@@ -59,6 +66,7 @@ def import_(
     from tracer.importers.importing import Wanted, import_file
     from tracer.importers.source import is_perf_data
 
+    out = out or trace_of_file(file)
     said = _guest_said(page_size, max_order, pageblock_order, pcp_orders)
     _check_kind(kind, file)
     wanted = Wanted(
@@ -152,7 +160,7 @@ def _tell(out: Path, imported: "Imported", *, as_json: bool) -> None:
     print(f"  of {summary.lines:,} lines {summary.other:,} are other, {bad:,} cannot be read")
     print(f"  layers: {', '.join(manifest.layers)}")
     for note in manifest.notes:
-        print(f"  note: {plain(note)}")
+        print("\n".join(wrapped(f"note: {note}")))
     if bad:
         warn(f"the first line that cannot be read: {summary.first_bad}")
     if manifest.lost:

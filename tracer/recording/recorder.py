@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tracer import __version__
@@ -31,24 +31,13 @@ from tracer.recording.merger import MAX_SPAN_NS, Merger
 from tracer.recording.observer import Observer
 from tracer.recording.retention import Growth, reason_to_end
 from tracer.recording.settings import Settings
+from tracer.recording.status import RECORDING, Progress, Watch
 from tracer.units import human_bytes
 from tracer.writer import TraceWriter
 
 SEGMENT_ROWS = 4_000_000
 CHECK_INTERVAL_NS = 500_000_000
-RECORDING = "recording"
 ROW_BYTES = 2  # encoded, at most; less where it is known better
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A recording as it stands, for a status line."""
-
-    events: int
-    lost: int
-    size_bytes: int
-    ring_fill: float
-    phase: str
 
 
 Tell = Callable[[Progress], None]
@@ -112,6 +101,7 @@ class Recorder:
         self._resyncs = 0
         self._segment_due_ns = time.monotonic_ns() + settings.segment_ns
         self._check_due_ns = 0
+        self._watch = Watch()
 
     def _first_manifest(self, command_line: list[str], zones: list[Zone], unread: list[str]) -> Manifest:
         return Manifest(
@@ -226,7 +216,7 @@ class Recorder:
         self._check_due_ns = now_ns + CHECK_INTERVAL_NS
         size = self._writer.size_bytes + self._encoder.open_bytes
         lost = self._probes.ring_full
-        tell(Progress(self._drainer.events, lost, size, self._probes.fill, phase))
+        tell(self._watch.look(self._drainer.events, lost, size, self._probes.fill, phase))
         self._growth.note(now_ns, self._drainer.events)
         if self.settings.keep_ns is not None and phase == RECORDING:
             probes = self._probes.counters()
