@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tracer.converting import convert
     from tracer.decoding import ahead
+    from tracer.display import Displayed, Shown
     from tracer.faults import Fault
     from tracer.finished import TraceOutput, refuse_itself
     from tracer.format import (
@@ -40,6 +41,7 @@ __all__ = [
     "GUEST_COUNTS",
     "ZONE_COUNTS",
     "BuddyInfo",
+    "Displayed",
     "Fault",
     "FrameState",
     "Guest",
@@ -49,6 +51,7 @@ __all__ = [
     "PageTypes",
     "Probe",
     "Reporting",
+    "Shown",
     "Snapshot",
     "Trace",
     "TraceOutput",
@@ -76,6 +79,7 @@ __all__ = [
 _HOMES = {
     "BuddyInfo": "format",
     "CHUNK_FRAMES": "format",
+    "Displayed": "display",
     "Fault": "faults",
     "FrameState": "format",
     "Guest": "format",
@@ -86,6 +90,7 @@ _HOMES = {
     "PageTypes": "format",
     "Probe": "format",
     "Reporting": "format",
+    "Shown": "display",
     "Snapshot": "format",
     "Trace": "reader",
     "TraceOutput": "finished",
