@@ -32,7 +32,7 @@ def executed(path: Path) -> NotebookNode:
     Raises:
         CellExecutionError: when a cell fails.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
@@ -51,7 +51,7 @@ def executed(path: Path) -> NotebookNode:
 def rewrite(path: Path) -> None:
     """Execute a notebook and put it in its place, as a whole."""
     begin = time.perf_counter()
-    text = nbformat.writes(executed(path)) + "\n"
+    text = nbformat.writes(executed(path)) + "\n"  # type: ignore[no-untyped-call]
     aside = path.with_name(f".{path.name}.tmp")
     aside.write_text(text)
     aside.replace(path)

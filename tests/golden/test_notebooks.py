@@ -26,7 +26,7 @@ each_notebook = pytest.mark.parametrize("path", all_notebooks(), ids=lambda path
 
 @cache
 def kept(path: Path) -> Any:
-    return nbformat.read(path, as_version=4)
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
 @cache
