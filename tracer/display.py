@@ -18,6 +18,8 @@ _OUTER = '<div class="pagetide tex2jax_ignore mathjax_ignore" style="overflow-x:
 _TABLE = '<table style="font-variant-numeric: tabular-nums; margin: 0.4em 0">'
 _CAPTION = '<caption style="caption-side: top; text-align: left; font-weight: bold; color: inherit">'
 
+_WHOLE = "; white-space: nowrap"  # a quantity and its unit stay in one line
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -96,7 +98,7 @@ def _safe(text: str) -> str:
 def _row(texts: Iterable[str], tag: str, side: str) -> str:
     sides = chain(["left"], repeat(side))
     cells = (
-        f'<{tag} style="text-align: {at}">{_safe(text)}</{tag}>'
+        f'<{tag} style="text-align: {at}{_WHOLE if at == "right" else ""}">{_safe(text)}</{tag}>'
         for text, at in zip(texts, sides, strict=False)
     )
     return f"<tr>{''.join(cells)}</tr>"
