@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test truth results lint format bench soak golden clean
+.PHONY: help setup demo test truth results notebooks lint format bench soak golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*?## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ truth: setup ## stock guests, recorded inside and watched from outside, workload
 
 results: setup ## every policy on every trace of data/: the table, and what the pages quote of it
 	@$(BIN)/python -m data.compare
+
+notebooks: setup ## execute the notebooks again and keep what they print: two minutes
+	@$(BIN)/python -m notebooks.build
 
 lint: setup ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

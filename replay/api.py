@@ -14,14 +14,14 @@ from replay.policies.fitness import unfit
 from replay.policies.protocol import Setting
 from replay.results import Result
 from replay.start import Start
-from tracer import Fault, Guest, Trace, open_trace
+from tracer import Displayed, Fault, Guest, Trace, open_trace
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Displayed, by="replay.report.display:replayed"):
     """All results of one pass.
 
     Attributes:

@@ -24,6 +24,7 @@ from replay.state import (
     METERS,
     RECLAIMED,
 )
+from tracer import Displayed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +54,7 @@ WORK = METERS.names[METERS.names.index("entries_walked") : METERS.names.index("b
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Displayed, by="replay.report.display:result"):
     """One setting's answer. Sizes in bytes, times in seconds from the start of the replay.
 
     Attributes:

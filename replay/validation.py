@@ -25,13 +25,13 @@ from replay.start import refuse_filtered
 from replay.stretches import pieces, snapshots_of
 from replay.survey import Survey
 from replay.truth.accuracy import Accuracy, accuracy
-from tracer import Fault, Snapshot, Trace
+from tracer import Displayed, Fault, Snapshot, Trace
 
 _SUMS = ("steps", "exit_of_used", "entry_of_free", "outside", "unknown_ops")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Displayed, by="replay.report.display:verdict"):
     """How right the model is.
 
     Attributes:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tracer.completing import traces_offered, words_offered
     from tracer.converting import convert
     from tracer.decoding import ahead
+    from tracer.display import Displayed, Shown
     from tracer.faults import Fault
     from tracer.finished import TraceOutput, refuse_itself
     from tracer.format import (
@@ -43,6 +44,7 @@ __all__ = [
     "GUEST_COUNTS",
     "ZONE_COUNTS",
     "BuddyInfo",
+    "Displayed",
     "Fault",
     "FrameState",
     "Guest",
@@ -52,6 +54,7 @@ __all__ = [
     "PageTypes",
     "Probe",
     "Reporting",
+    "Shown",
     "Snapshot",
     "Trace",
     "TraceOutput",
@@ -86,6 +89,7 @@ __all__ = [
 _HOMES = {
     "BuddyInfo": "format",
     "CHUNK_FRAMES": "format",
+    "Displayed": "display",
     "Fault": "faults",
     "FrameState": "format",
     "Guest": "format",
@@ -96,6 +100,7 @@ _HOMES = {
     "PageTypes": "format",
     "Probe": "format",
     "Reporting": "format",
+    "Shown": "display",
     "Snapshot": "format",
     "Trace": "reader",
     "TraceOutput": "finished",

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from tracer.display import Shown
 from tracer.format import OPTIONAL_COLUMNS
 from tracer.reader import Trace
 from tracer.terminal import plain
@@ -48,6 +49,16 @@ def lines(trace: Trace) -> Iterator[str]:
     yield from map(plain, _probes(trace))
     for note in trace.manifest.notes:
         yield from wrapped(f"note: {note}")
+
+
+def shown(trace: Trace) -> Shown:
+    """The trace in a notebook: a row for each line about the guest that has a name."""
+    events, *told = _guest(trace)
+    named = (line.partition(": ") for line in (*told, *_seen(trace)))
+    rows = [("recorded", events), ("lost events", f"{trace.manifest.lost:,}")]
+    rows += [(name, value) for name, colon, value in named if colon]
+    heading = f"{trace.path}: {trace.manifest.status}, written by {trace.manifest.tool}"
+    return Shown(heading, (), rows, [*trace.manifest.notes, *trace.warnings])
 
 
 def wrapped(line: str) -> list[str]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from tracer.checks import check_values, contradictions
 from tracer.decoding import decoded
+from tracer.display import Displayed
 from tracer.faults import Fault
 from tracer.files import Files
 from tracer.format import (
@@ -86,7 +87,7 @@ def open_trace(path: str | Path) -> "Trace":
     return Trace(path, manifest)
 
 
-class Trace:
+class Trace(Displayed, by="tracer.describe:shown"):
     """An open trace. Cheap to make: rows are read when asked for.
 
     Attributes:

@@ -23,14 +23,14 @@ from replay.sweeping.grid import Grid
 from replay.sweeping.kept import ANSWER, TABLE, Kept, Pass, identity_of, kept_in, key_of, write_json
 from replay.sweeping.pareto import OBJECTIVES, front, objectives
 from replay.sweeping.passes import SHARE, Packing, Plan, first_most, next_most
-from tracer import Fault, Trace, open_trace
+from tracer import Displayed, Fault, Trace, open_trace
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Displayed, by="replay.report.display:swept"):
     """What all settings of a grid came to, in the grid's order.
 
     Attributes:

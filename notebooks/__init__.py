@@ -1,0 +1,1 @@
+"""Notebooks: Pagetide's questions answered on real traces, step by step."""
