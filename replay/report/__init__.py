@@ -7,13 +7,14 @@ from tracer import Fault
 
 
 def drawing() -> Any:  # noqa: ANN401 - a module
-    """The module `charts`, imported when it is needed.
+    """The package `charts`, imported when it is needed.
 
     Raises:
         Fault: when the extra is not installed.
     """
     try:
-        import_module("vl_convert")  # without it Altair saves neither PNG nor SVG
+        for needed in ("altair", "vl_convert"):  # without the second, Altair saves neither PNG nor SVG
+            import_module(needed)
         return import_module("replay.report.charts")
     except ModuleNotFoundError as error:
         how = f"there is no module {error.name}"

@@ -1,4 +1,4 @@
-"""Charts of a result: why memory does not come back, and free memory by order, both over time.
+"""Charts of one result: why memory does not come back, and free memory by order, both over time.
 
 They are Altair's, so `chart.save("x.png")` or `.svg` works without a network, and so does what
 `save` writes as `.html`. Colours: those of Okabe and Ito, which colour-blind readers tell apart, and
@@ -12,6 +12,7 @@ import altair as alt
 
 from replay.composition import PARTS, SAMPLED
 from replay.geometry import Geometry
+from replay.report.charts.parts import LOOKS
 from tracer import Fault, plain
 
 if TYPE_CHECKING:
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, ZONE_HEIGHT = 720, 360, 120
 MIB, GIB = 1 << 20, 1 << 30
-# A part's name and colour, as the stack is from top to bottom: the host backs what is below the green.
-LOOKS = {
-    "reclaimed": ("reclaimed", "#009E73"),
-    "never_backed": ("fresh: never used yet", "#A6DCC4"),
-    "kept": ("kept: reported, host has it", "#F0E442"),
-    "held": ("held: being reported", "#000000"),
-    "waiting": ("waiting for a pass", "#E69F00"),
-    "gated": ("gated by a watermark", "#D55E00"),
-    "stranded": ("stranded: unit not wholly free", "#CC79A7"),
-    "on_pcp": ("on per-CPU lists", "#56B4E9"),
-    "page_cache": ("page cache", "#0072B2"),
-    "other_used": ("other used memory", "#999999"),
-}
 
 
 def composition(frame: "pl.DataFrame", what: str) -> alt.Chart:
