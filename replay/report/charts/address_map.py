@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import GIB, chooser, finished, legend, rows, time_axis
+from replay.report.charts.drawn import GIB, Drawn, chooser, finished, legend, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -99,7 +99,7 @@ def _at_the_end(of: Grid) -> str:
     return ", ".join(said)
 
 
-def _chart(grids: dict[int, Grid], cast: Cast, size_bytes: int, page: int) -> alt.LayerChart | alt.Chart:
+def _chart(grids: dict[int, Grid], cast: Cast, size_bytes: int, page: int) -> Drawn:
     one = next(iter(grids.values()))
     lines = pl.concat(
         pl.DataFrame({"p": i, "row": range(len(each.pfns)), "cells": each.texts}) for i, each in grids.items()

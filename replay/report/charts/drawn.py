@@ -10,6 +10,7 @@ from replay.report.charts.cast import Cast
 
 GIB = 1 << 30
 MOST_POINTS = 2000  # of a series
+Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 DIGITS = 4  # that matter: a pixel is a thousandth
 
 
@@ -50,7 +51,7 @@ def envelope(frame: pl.DataFrame, time: str, most: int = MOST_POINTS) -> pl.Data
     return pl.concat([low, high]).sort("run", time).drop("run")
 
 
-def finished(chart: alt.Chart | alt.LayerChart, height: int) -> dict[str, Any]:
+def finished(chart: Drawn, height: int) -> dict[str, Any]:
     """The specification: as wide as its element, without colours of its own for text and ground.
 
     Its `config` is left to the page.
@@ -63,10 +64,11 @@ def finished(chart: alt.Chart | alt.LayerChart, height: int) -> dict[str, Any]:
     return told
 
 
-def time_axis(field: str = "t", title: str = "time since the start (s)") -> alt.X:
+def time_axis(field: str = "t", scale: alt.Scale | None = None) -> alt.X:
     """Seconds, from the first to the last."""
     ticks = alt.Axis(tickCount=alt.ExprRef("ceil(width / 90)"))
-    return alt.X(f"{field}:Q", title=title, scale=alt.Scale(nice=False, zero=False), axis=ticks)
+    whole = alt.Scale(nice=False, zero=False)
+    return alt.X(f"{field}:Q", title="time since the start (s)", scale=scale or whole, axis=ticks)
 
 
 def log_axis(field: str, title: str, domain: tuple[float, float]) -> alt.X:

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import finished, legend, log_axis, rows
+from replay.report.charts.drawn import Drawn, finished, legend, log_axis, rows
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -63,7 +63,7 @@ def bands(shares: dict[int, dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(found)
 
 
-def _chart(shares: dict[int, dict[str, Any]], cast: Cast) -> alt.LayerChart:
+def _chart(shares: dict[int, dict[str, Any]], cast: Cast) -> Drawn:
     drawn, count = bands(shares), len(shares)
     names = alt.param(name="names", value=cast.names)
     first = min(float(told["within_s"][0]) for told in shares.values())

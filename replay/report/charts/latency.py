@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import colour, dash, finished, log_axis, rows
+from replay.report.charts.drawn import Drawn, colour, dash, finished, log_axis, rows
 from replay.report.figures import Figure
 from replay.report.material import Material
 from tracer.units import human_duration
@@ -58,7 +58,7 @@ def curve(latency: pl.DataFrame, result: int) -> pl.DataFrame | None:
     return pl.DataFrame({"x": upper[last], "share": share[last]})
 
 
-def _chart(curves: dict[int, pl.DataFrame], shown: list[int], cast: Cast) -> alt.LayerChart:
+def _chart(curves: dict[int, pl.DataFrame], shown: list[int], cast: Cast) -> Drawn:
     longest = max(float(curves[i]["x"][-1]) for i in shown)
     ends = {i: pl.DataFrame({"x": [FLOOR_S, longest], "share": [0.0, 1.0]}) for i in shown}
     drawn = pl.concat(

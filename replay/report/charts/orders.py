@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import GIB, finished, last_of_bins, legend, rows, time_axis
+from replay.report.charts.drawn import GIB, Drawn, finished, last_of_bins, legend, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
 from tracer import plain
@@ -34,11 +34,10 @@ def figure(material: Material, cast: Cast) -> Figure:
         f"blocks smaller than order {order}, the one that {cast.names[cast.first]} reports: stranded "
         "memory, which it cannot."
     )
-    whole = wide.filter(pl.col("z") == EVERYWHERE)
-    share = whole.select(1 - pl.col("large").sum() / pl.col("free").sum()).item()
+    free, large = (wide.filter(pl.col("z") == EVERYWHERE)[name].to_list() for name in ("free", "large"))
     alt_text = (
-        f"On average {whole['free'].mean():.4g} GiB were free, {share:.1%} of it in blocks smaller "
-        f"than order {order}; at the end {whole['free'][-1]:.4g} GiB."
+        f"On average {sum(free) / len(free):.4g} GiB were free, {1 - sum(large) / sum(free):.1%} of it in "
+        f"blocks smaller than order {order}; at the end {free[-1]:.4g} GiB."
     )
     zones = _zones(material, wide)
     return Figure(NAME, TITLE, reading, alt_text, finished(_chart(wide, orders, order, zones), 300))
@@ -84,7 +83,7 @@ def _zones(material: Material, wide: pl.DataFrame) -> dict[int, str]:
     return names
 
 
-def _chart(wide: pl.DataFrame, orders: list[int], order: int, zones: dict[int, str]) -> alt.LayerChart:
+def _chart(wide: pl.DataFrame, orders: list[int], order: int, zones: dict[int, str]) -> Drawn:
     zone = alt.param(
         name="zone",
         value=EVERYWHERE,

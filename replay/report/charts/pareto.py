@@ -8,7 +8,7 @@ import altair as alt
 
 from replay.policies import registry
 from replay.report.charts.cast import GREY, Cast
-from replay.report.charts.drawn import GIB, finished, gib
+from replay.report.charts.drawn import GIB, Drawn, finished, gib
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -136,7 +136,7 @@ def spread(at: dict[int, tuple[float, float]]) -> dict[int, float]:
     return placed
 
 
-def _chart(drawn: list[dict[str, Any]], shown: list[int], cast: Cast) -> alt.LayerChart:
+def _chart(drawn: list[dict[str, Any]], shown: list[int], cast: Cast) -> Drawn:
     price = alt.param(
         name="price", value=next(iter(PRICES)), bind=alt.binding_select(options=list(PRICES), name="Price ")
     )

@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import GIB, finished, rows, time_axis
+from replay.report.charts.drawn import GIB, Drawn, finished, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -89,7 +89,7 @@ def _marks(calls: dict[int, pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def _chart(calls: dict[int, pl.DataFrame], material: Material, cast: Cast) -> alt.LayerChart:
+def _chart(calls: dict[int, pl.DataFrame], material: Material, cast: Cast) -> Drawn:
     ends = [float(told["end"].max()) for told in calls.values()]  # type: ignore[arg-type] # floats
     last = max([*ends, float(material.timeline["time_s"].max() or 0)])  # type: ignore[arg-type] # a float
     whole, names = float(f"{max(last, 1e-6) * 1.001:.5g}"), [cast.names[i] for i in calls]
@@ -108,13 +108,13 @@ def _chart(calls: dict[int, pl.DataFrame], material: Material, cast: Cast) -> al
     y = alt.Y("low:Q", scale=alt.Scale(domain=[STRIP[0], len(calls)], nice=False), axis=None)
     of = alt.param(name="names", value=cast.names)
     data = alt.Chart(rows(_marks(calls), start=7, end=7)).transform_calculate(policy="names[datum.p]")
-    near = time_axis("start")
-    near.scale = alt.Scale(
+    shown = alt.Scale(
         domainMin=alt.ExprRef(f"min(start, {whole} - {step})"),
         domainMax=alt.ExprRef(f"min(start + length, {whole})"),
         nice=False,
         zero=False,
     )
+    near = time_axis("start", scale=shown)
     marks = data.mark_rule(strokeWidth=1.5, clip=True, strokeCap="butt").encode(
         near,
         y,
@@ -165,7 +165,7 @@ def _bars(calls: dict[int, pl.DataFrame], reports: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _strip(data: alt.Chart, y: alt.Y, whole: float) -> alt.LayerChart:
+def _strip(data: alt.Chart, y: alt.Y, whole: float) -> Drawn:
     """The whole trace, and which stretch of it is shown."""
     low, high = STRIP
     x = alt.X("start:Q", scale=alt.Scale(domain=[0, whole], nice=False), axis=None)

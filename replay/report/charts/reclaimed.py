@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import GREY, Cast
-from replay.report.charts.drawn import GIB, colour, dash, envelope, finished, gib, rows, time_axis
+from replay.report.charts.drawn import GIB, Drawn, colour, dash, envelope, finished, gib, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -48,7 +48,7 @@ def memory(timeline: pl.DataFrame, cast: Cast) -> pl.DataFrame:
     return envelope(wide, "t")
 
 
-def _chart(wide: pl.DataFrame, cast: Cast) -> alt.LayerChart:
+def _chart(wide: pl.DataFrame, cast: Cast) -> Drawn:
     every = list(range(len(cast.names)))
     keys = [f"p{i}" for i in every]
     view = alt.param(name="view", value=LEVEL)
@@ -68,7 +68,7 @@ def _chart(wide: pl.DataFrame, cast: Cast) -> alt.LayerChart:
     most = "0" if cast.ceiling is None else f"datum.p{cast.ceiling}"
     lines = (
         base.transform_calculate(most=most)
-        .transform_fold(keys, as_=["key", "level"])
+        .transform_fold([*keys], as_=["key", "level"])
         .transform_calculate(
             policy="names[toNumber(slice(datum.key, 1))]",
             shown=f"view == '{LEVEL}' ? datum.level : datum.most - datum.level",

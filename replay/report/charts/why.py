@@ -5,7 +5,17 @@ import polars as pl
 
 from replay.composition import PARTS, SAMPLED
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import GIB, chooser, finished, gib, last_of_bins, legend, rows, time_axis
+from replay.report.charts.drawn import (
+    GIB,
+    Drawn,
+    chooser,
+    finished,
+    gib,
+    last_of_bins,
+    legend,
+    rows,
+    time_axis,
+)
 from replay.report.charts.parts import LOOKS
 from replay.report.figures import Figure
 from replay.report.material import Material
@@ -57,12 +67,12 @@ def stack(composition: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     return pl.concat(kept or [composition]).select(p="result", t="time_s", **columns), parts
 
 
-def _chart(wide: pl.DataFrame, parts: list[str], shown: list[int], cast: Cast) -> alt.LayerChart:
+def _chart(wide: pl.DataFrame, parts: list[str], shown: list[int], cast: Cast) -> Drawn:
     names = [LOOKS[part][0] for part in parts]
     of = alt.param(name="names_of", value=dict(zip(parts, names, strict=True)))
     base = alt.Chart(rows(wide, t=6)).transform_filter("datum.p == chosen")
     areas = (
-        base.transform_fold(parts, as_=["key", "gib"])
+        base.transform_fold([*parts], as_=["key", "gib"])
         .transform_calculate(part="names_of[datum.key]", rank=f"-indexof({parts!r}, datum.key)")
         .mark_area(interpolate="step-after")
         .encode(
