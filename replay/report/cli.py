@@ -26,7 +26,7 @@ def report(
             "-o",
             "--out",
             metavar="FILE",
-            help="The page. Default: named after TRACE or DIR, in the current folder: guest.trace gives guest.html.",
+            help="The page. Default: named after its source, here: guest.trace gives guest.html in the current folder.",
         ),
     ] = None,
     policy: Annotated[

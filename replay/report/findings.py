@@ -4,6 +4,9 @@ A word between backquotes is a name or a command. Numbers come from the answer a
 stale; what to choose is `replay.report.choice`'s.
 """
 
+# ruff: noqa: ISC004 - a finding is a list of sentences, some of them longer than a line
+
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,14 +95,15 @@ def _choice(rows: Rows, choice: Choice | None) -> list[str]:
     if choice.ceiling / row.duration_s < NOTHING_BYTES:
         most = human_bytes(choice.ceiling / row.duration_s)
         return [
-            f"It hardly matters: at order {row.order} at most {most} could come back on average, whatever the policy.",
+            f"It hardly matters: at order {row.order} at most {most} could come back on average, whatever "
+            f"the policy.",
             f"`{row.label}` ({row.who}) is the one that needs no patch.",
         ]
     return [
         f"Choose `{row.label}` ({row.who}): it needs no patch and brings back {_got(row)}.",
         *_dearer(choice),
         *_cheaper(choice),
-        *_patches(choice),
+        *_patches(rows, choice),
         *_cautioned(rows, choice),
     ]
 
@@ -129,14 +133,17 @@ def _cheaper(choice: Choice) -> list[str]:
     return [f"`{row.label}` brings the same for {_prices(choice.row, row)}." for row in choice.cheaper]
 
 
-def _patches(choice: Choice) -> list[str]:
+def _patches(rows: Rows, choice: Choice) -> list[str]:
     """What a patched kernel would bring more; else that none would."""
     if not choice.patches:
         return [
             f"No patch that was replayed brings {WORTH:.0%} more, so none is worth carrying for this guest."
         ]
     best = max(choice.patches, key=lambda row: row.byte_seconds)
-    line = f"A patched kernel could have {_more(choice, best)} more with `{best.label}`, for {_prices(choice.row, best)}."
+    line = (
+        f"A patched kernel could have {_more(choice, best)} more with `{best.label}`, for "
+        f"{_prices(choice.row, best)}."
+    )
     others = [row for row in choice.patches if row is not best]
     if others:
         line += (
@@ -144,18 +151,24 @@ def _patches(choice: Choice) -> list[str]:
             + _list(f"`{row.label}` ({_more(choice, row)})" for row in others)
             + "."
         )
-    return [line, _instead(choice.row)]
+    return [line, _instead(rows, choice.row)]
 
 
-def _instead(row: Row) -> str:
-    """What to try before a patch: the knobs of the policy that is there."""
-    knobs = [name for name in ("delay", "capacity") if name in row.told["params"]]
-    if not knobs:
+def _instead(rows: Rows, row: Row) -> str:
+    """What to try before a patch: the delay of the policy that is there."""
+    if "delay" not in row.told["params"]:
         return "A patch has to be carried from kernel to kernel: weigh that against the gain."
+    policy = row.told["policy"]
     return (
-        f"Before a patch, look at what `{row.label}` does with another "
-        f"{' or '.join(knobs)}: that changes a constant, not the kernel's lists (`pagetide sweep`)."
+        f"Before a patch, look at what `{row.label}` does with a shorter delay, which is one constant in "
+        f"the kernel: "
+        f"`pagetide sweep {_path(rows)} --policy {policy} --set delay=100ms,500ms,2s`."
     )
+
+
+def _path(rows: Rows) -> str:
+    """The trace's path, as a shell takes it."""
+    return shlex.quote(rows.trace["path"])
 
 
 def _cautioned(rows: Rows, choice: Choice) -> list[str]:
@@ -173,16 +186,15 @@ def _more(choice: Choice, row: Row) -> str:
 
 
 def _prices(from_: Row, to: Row) -> str:
-    """Refaults, report calls and CPU, of one and of the other."""
-    priced = (
-        (
-            f"{human_bytes(row.told['refaults']['bytes'])} refaulted",
-            f"{row.told['reports']['calls']:,} calls",
-            f"{human_duration(row.cpu_s)} of CPU",
-        )
-        for row in (to, from_)
+    """Refaults, report calls and CPU, of one after that of the other."""
+    changes = (
+        ("refaults", *(human_bytes(row.told["refaults"]["bytes"]) for row in (from_, to))),
+        ("calls", *(f"{row.told['reports']['calls']:,}" for row in (from_, to))),
+        ("CPU", *(human_duration(row.cpu_s) for row in (from_, to))),
     )
-    return "; ".join(f"{ours} (instead of {theirs})" for ours, theirs in zip(*priced, strict=True))
+    return _list(
+        (f"{name} {one}" if one == other else f"{name} {one} to {other}") for name, one, other in changes
+    )
 
 
 def _differences(rows: Rows, choice: Choice | None) -> list[str]:
@@ -200,7 +212,10 @@ def _differences(rows: Rows, choice: Choice | None) -> list[str]:
     verdict = (
         f"Hardly: what a kernel could do is {100 * spread:.1f} points apart at order {choice.row.order}"
         if spread < WORTH
-        else f"Somewhat: what a kernel could do is up to {100 * spread:.1f} points apart at order {choice.row.order}"
+        else (
+            f"Somewhat: what a kernel could do is up to {100 * spread:.1f} points apart at order "
+            f"{choice.row.order}"
+        )
     )
     near = sum(abs(choice.more(row)) < WORTH for row in same if row is not choice.row)
     lines = [f"{verdict}: {each} of the ceiling."]
@@ -223,7 +238,8 @@ def _pieces(rows: Rows, choice: Choice | None) -> list[str]:
         return ["No memory was free at any time."]
     lines = [
         f"{stranded / total:.1%} of the free memory ({human_bytes(stranded / row.duration_s)} of "
-        f"{human_bytes(total / row.duration_s)} on average) is in pieces smaller than {_piece(row)}: no policy gets "
+        f"{human_bytes(total / row.duration_s)} on average) is in pieces smaller than {_piece(row)}: no "
+        f"policy gets "
         f"at it at order {row.order}."
     ]
     if (
@@ -235,8 +251,10 @@ def _pieces(rows: Rows, choice: Choice | None) -> list[str]:
     if row.since:
         policy = row.told["policy"]
         lines.append(
-            "A lower order would, for more refaults and many more calls, where the host backs the guest in small "
-            f"pages. Compare: `pagetide report TRACE --policy {policy} --policy {policy}:order=5 --policy {policy}:order=0`."
+            "A lower order would, for more refaults and many more calls, where the host backs the guest in "
+            "small "
+            f"pages. Compare: `pagetide report {_path(rows)} --policy {policy} --policy {policy}:order=5 "
+            f"--policy {policy}:order=0`."
         )
     return lines
 
@@ -250,11 +268,15 @@ def _soon(rows: Rows, choice: Choice | None) -> list[str]:
         return []
     latency, missed = row.told["latency_s"], row.told["missed"]["bytes"]
     left = row.told["unreported_end_bytes"]
-    rest = f"{human_bytes(missed)} were in use again before they were reported, {human_bytes(left)} still waited at the end."
+    rest = (
+        f"{human_bytes(missed)} were in use again before they were reported, {human_bytes(left)} still "
+        f"waited at the end."
+    )
     if latency["p50"] is None:
         return [f"`{row.label}` reported nothing new while the trace ran. {rest}"]
     lines = [
-        f"With `{row.label}` half of what it reports is back at the host {human_duration(latency['p50'])} after it became "
+        f"With `{row.label}` half of what it reports is back at the host {human_duration(latency['p50'])} "
+        f"after it became "
         f"free, 90 % within {human_duration(latency['p90'])}, 99 % within {human_duration(latency['p99'])}.",
         f"Of what became free in whole pieces, {_by_when(row)}. {rest}" if row.told["incidence"] else rest,
     ]
@@ -278,7 +300,8 @@ def _by_when(row: Row) -> str:
     if not at:
         return "the replay is too short to say by when"
     return _list(
-        f"{incidence['reported'][k]:.0%} are reported and {incidence['missed'][k]:.0%} used again within {human_duration(when)}"
+        f"{incidence['reported'][k]:.0%} are reported and {incidence['missed'][k]:.0%} used again within "
+        f"{human_duration(when)}"
         for k, when in zip(at, known, strict=True)
     )
 
@@ -290,7 +313,8 @@ def _price(rows: Rows, choice: Choice | None) -> list[str]:
     told = row.told
     refaults, cost, calls = told["refaults"]["bytes"], told["cost_s"], told["reports"]["calls"]
     lines = [
-        f"`{row.label}` takes {human_duration(row.cpu_s)} of CPU of host and guest in {human_duration(row.duration_s)} "
+        f"`{row.label}` takes {human_duration(row.cpu_s)} of CPU of host and guest in "
+        f"{human_duration(row.duration_s)} "
         f"({row.cpu_s / row.duration_s:.2%} of one CPU, estimated) and {calls:,} report calls.",
         f"Most of the price is memory that is used again: {human_bytes(refaults)} had to be backed anew, "
         f"{human_duration(cost['refault'])} of that CPU."
@@ -301,7 +325,8 @@ def _price(rows: Rows, choice: Choice | None) -> list[str]:
     if refaults and most:
         best = max(most, key=lambda each: each.byte_seconds)
         lines.append(
-            f"`{best.label}`, the best at any price, has {human_bytes(best.told['refaults']['bytes'])} of them."
+            f"`{best.label}`, the best at any price, has {human_bytes(best.told['refaults']['bytes'])} of "
+            f"them."
         )
     return lines
 
@@ -315,7 +340,8 @@ def _stays(rows: Rows, choice: Choice | None) -> list[str]:
     managed = row.mean_bytes + sum(known.values())
     large = [part for part in sorted(known, key=lambda part: -known[part]) if known[part] >= managed / 1000]
     lead = (
-        f"Of {human_bytes(managed)} of memory, `{row.label}` has {human_bytes(row.mean_bytes)} back on average "
+        f"Of {human_bytes(managed)} of memory, `{row.label}` has {human_bytes(row.mean_bytes)} back on "
+        f"average "
         f"({row.mean_bytes / managed:.0%}). The rest, on average:"
         if managed
         else "The guest has no memory."
@@ -333,7 +359,8 @@ def _believe(rows: Rows, choice: Choice | None) -> list[str]:
     if row is not None:
         lines += [_divergence(rows, row), _backing(rows)]
     lines.append(
-        "CPU is an estimate from constants measured on one machine (docs/costs.md); memory, latencies and counts are exact "
+        "CPU is an estimate from constants measured on one machine (docs/costs.md); memory, latencies and "
+        "counts are exact "
         "for the events recorded."
     )
     return [line for line in lines if line]
@@ -343,7 +370,10 @@ def _length(rows: Rows) -> str:
     seconds = rows.trace["duration_s"]
     told = f"One recording of {human_duration(seconds)}"
     if seconds < SHORT_S:
-        return f"{told} is short: it says what happened then, hardly what is usual. Record minutes before you decide."
+        return (
+            f"{told} is short: it says what happened then, hardly what is usual. Record minutes before you "
+            f"decide."
+        )
     return f"{told}: another load, or another hour, can give other numbers."
 
 
@@ -357,7 +387,8 @@ def _start(rows: Rows, row: Row | None) -> str:
         return ""
     begin = row.told["reclaimed"]["start_bytes"]
     return (
-        f"The replay begins as in a guest that has been up for a while: {human_bytes(begin)} were reclaimed before the first "
+        f"The replay begins as in a guest that has been up for a while: {human_bytes(begin)} were "
+        f"reclaimed before the first "
         "event, so policies look alike on a short trace (`--start cold` shows how soon they get there)."
     )
 
@@ -373,7 +404,8 @@ def _divergence(rows: Rows, row: Row) -> str:
         else "what it would change in the guest, the trace cannot follow"
     )
     return (
-        f"Every page keeps the frame it really had. {ours:.0%} of the exits that broke a free piece took another one than the "
+        f"Every page keeps the frame it really had. {ours:.0%} of the exits that broke a free piece took "
+        f"another one than the "
         f"lists of `{row.label}` would have handed out, {theirs:.0%} with no reporting at all: {follow}."
     )
 
@@ -382,7 +414,10 @@ def _backing(rows: Rows) -> str:
     backing = rows.trace["backing"]
     if backing != "4k":
         return ""
-    return "The host is taken to back the guest in 4 KiB pages; with huge pages there (`--backing thp`), refaults and prices differ."
+    return (
+        "The host is taken to back the guest in 4 KiB pages; with huge pages there (`--backing thp`), "
+        "refaults and prices differ."
+    )
 
 
 def _list(parts: Any) -> str:  # noqa: ANN401 - any iterable of text

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.report.choice import choose
 from replay.report.findings import findings
 from replay.report.rows import Rows
 from replay.report.table import GROUPS, cells
@@ -62,6 +63,7 @@ def html(material: "Material", drawn: "Sequence[Figure]", made: Made) -> str:
             trust=trust(answer),
             findings=findings(answer),
             rows=rows,
+            choice=choose(rows),
             most=max((row.byte_seconds for row in rows.rows), default=0),
             groups=GROUPS,
             cells=cells,
@@ -107,12 +109,17 @@ def bundle() -> str:
         import vl_convert
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    script = vl_convert.javascript_bundle()
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return re.sub(r"</(?=script)", r"<\\/", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
 
 
 @cache
 def environment() -> "Environment":
+    """Where the templates are, every value escaped.
+
+    Raises:
+        Fault: when the extra `report` is not installed.
+    """
     try:
         import jinja2
     except ModuleNotFoundError as error:

@@ -54,7 +54,7 @@ class Row:
     def who(self) -> str:
         """Who has it, in a few words."""
         if self.bound:
-            return "no kernel can: a bound"
+            return "no reporting" if self.bound == FLOOR else "no kernel can: a bound"
         return f"Linux {self.since} and later" if self.since else "no kernel has it: a patch"
 
     @property
@@ -104,6 +104,12 @@ class Rows:
             for label, told in zip(labels(results), results, strict=True)
         ]
         return cls(rows, answer["trace"])
+
+    @property
+    def usual_order(self) -> int:
+        """The order of most results, the first one of several."""
+        orders = [row.order for row in self.rows]
+        return max(orders, key=orders.count, default=0)
 
     def ceiling_byte_seconds(self, order: int) -> float:
         """The most that reporting can reclaim at an order; 0 where that is nothing or not known."""
