@@ -1,5 +1,5 @@
-"""Tests by what they need: `live` root and eBPF, `guest` QEMU, `browser` Chromium. Elsewhere they skip with their reason;
-where PAGETIDE_REQUIRE names their kind, as in CI, they fail instead.
+"""Tests by what they need: `live` root and eBPF, `guest` QEMU, `browser` Chromium. Elsewhere they skip
+with their reason; where PAGETIDE_REQUIRE names their kind, as in CI, they fail instead.
 """
 
 import os

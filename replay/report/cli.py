@@ -26,7 +26,7 @@ def report(
             "-o",
             "--out",
             metavar="FILE",
-            help="The page. Default: named after its source, here: guest.trace gives guest.html in the current folder.",
+            help="The page. Default: in the current folder, guest.html of guest.trace.",
         ),
     ] = None,
     policy: Annotated[
