@@ -128,6 +128,7 @@ def environment() -> "Environment":
         autoescape=True,
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: plain(value) if type(value) is str else value,  # not what is markup already
         trim_blocks=True,
         lstrip_blocks=True,
     )
