@@ -1,7 +1,8 @@
 """Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
 
 `run` replays one policy, `replay` several in one pass, `sweep` one in many settings, `validate`
-compares the model with what the kernel said; `generate` makes a synthetic trace of a `Recipe`.
+compares the model with what the kernel said; `page` makes an HTML page of the answer; `generate` makes a
+synthetic trace of a `Recipe`.
 Names are imported when first used.
 """
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from replay.generating.presets import preset
     from replay.generating.recipe import Recipe
     from replay.generating.writing import Generated, generate
+    from replay.report.making import page
     from replay.results import Result
     from replay.sweeping.sweep import Sweep, sweep
     from replay.validation import Verdict, validate
@@ -31,6 +33,7 @@ __all__ = [
     "Sweep",
     "Verdict",
     "generate",
+    "page",
     "preset",
     "replay",
     "run",
@@ -49,6 +52,7 @@ _HOMES = {
     "Sweep": "sweeping.sweep",
     "Verdict": "validation",
     "generate": "generating.writing",
+    "page": "report.making",
     "preset": "generating.presets",
     "replay": "api",
     "run": "api",

@@ -24,7 +24,6 @@ from tracer import (
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
-    from replay.api import Replay
     from replay.costs import Costs
     from replay.parameters import Parameter
     from replay.report.material import Material
@@ -84,6 +83,9 @@ def policies(*, as_json: Json = False) -> None:
                 "requires": sorted(policy.requires),
                 "without": dict(policy.without),
                 "needs_of_kernel": policy.needs_of_kernel,
+                "since": policy.since or None,
+                "bound": policy.bound or None,
+                "caution": policy.caution or None,
             }
             for policy in registry().values()
         ]
@@ -134,6 +136,7 @@ def replay(
 ) -> None:
     """Replay a trace under reporting policies and measure latency and reclaimed memory."""
     from replay.api import replay as replay_all
+    from replay.checked import check_all
     from replay.comparison_table import comparison_table
     from replay.device import Device
     from replay.engine import Options
@@ -150,7 +153,7 @@ def replay(
     with progress(rows_to_read(opened), "replaying") as under_way:
         done = replay_all(opened, policy or [], options, under_way.tell, costs)
     if check:
-        _check(done)
+        check_all(done)
     if out is not None:
         _write(out, Material.of(done, options))
     if as_json:
@@ -273,22 +276,6 @@ def emit(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something on stderr."""
     print(f"pagetide: {plain(text)}", file=sys.stderr)
-
-
-def _check(done: "Replay") -> None:
-    """Fill the fidelity from the end snapshot, and check what must always hold."""
-    from replay.invariants import violations
-    from replay.validation import validate as compare
-
-    found_now = compare(done.trace).fidelity
-    done.fidelity.update({name: found_now[name] for name, known in done.fidelity.items() if known is None})
-    found = [text for result in done.results for text in violations(result.run)]
-    if found:
-        raise Fault(
-            f"the model contradicts itself: {found[0]}",
-            f"{len(found)} invariants are broken",
-            "this is a bug in pagetide: report it with this trace",
-        )
 
 
 def _check_folder(out: Path, *, force: bool) -> None:

@@ -27,6 +27,7 @@ VERBS = {
     "policies": ("replay.cli", "policies", "List the reporting policies and their parameters."),
     "replay": ("replay.cli", "replay", "Replay a trace under reporting policies."),
     "sweep": ("replay.sweeping.cli", "sweep", "Replay a policy under every combination of its parameters."),
+    "report": ("replay.report.cli", "report", "Make an HTML page of a trace, or of a replay's results."),
     "slice": ("replay.cli", "slice_", "Cut a span out of a trace, as a trace of its own."),
     "validate": ("replay.cli", "validate", "Compare the model with what the kernel said."),
 }

@@ -1,5 +1,5 @@
-"""Tests by what they need: `live` root and eBPF, `guest` QEMU. Elsewhere they skip with their reason;
-where PAGETIDE_REQUIRE names their kind, as in CI, they fail instead.
+"""Tests by what they need: `live` root and eBPF, `guest` QEMU, `browser` Chromium. Elsewhere they skip
+with their reason; where PAGETIDE_REQUIRE names their kind, as in CI, they fail instead.
 """
 
 import os
@@ -33,7 +33,7 @@ def why_not_live() -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(HERE).parts[0]
-        if kind in ("live", "guest"):
+        if kind in ("live", "guest", "browser"):
             item.fixturenames.insert(0, kind)  # type: ignore[attr-defined] # functions have them
 
 
@@ -52,6 +52,14 @@ def guest() -> None:
     from tests.guest.machine import missing
 
     skip_or_fail("guest", missing())
+
+
+@pytest.fixture(scope="session")
+def browser() -> None:
+    """A page can be opened here."""
+    from tests.browser.opened import missing
+
+    skip_or_fail("browser", missing())
 
 
 def skip_or_fail(kind: str, reason: str | None) -> None:

@@ -153,4 +153,7 @@ POLICY = Policy(
     source="drivers/virtio/virtio_balloon.c, Linux 4.20 to 6.12",
     needs_of_kernel="Linux 4.20, a balloon with free page hinting; takes all large blocks meanwhile",
     build=_build,
+    since="4.20",
+    caution="made for live migration: each run allocates all large free blocks of the guest and tells all "
+    "of them again",
 )

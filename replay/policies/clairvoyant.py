@@ -20,6 +20,7 @@ from replay.policies.kit.timer import LONGEST_NS, SECOND_NS
 from replay.policies.protocol import (
     ARRIVE,
     DEADLINE,
+    FORESIGHT,
     MEMORY,
     ORDER,
     REGISTERED,
@@ -145,4 +146,5 @@ POLICY = Policy(
     source="a bound",
     needs_of_kernel="cannot be built: it knows the future",
     build=_build,
+    bound=FORESIGHT,
 )

@@ -6,7 +6,7 @@ from replay.geometry import Geometry
 from replay.jit import Int, Words, compiled
 from replay.parameters import Value
 from replay.policies.kit.unheard import unheard
-from replay.policies.protocol import ORDER, SLEEP, TELL, WAKE, Policy, Program, new_memory
+from replay.policies.protocol import FLOOR, ORDER, SLEEP, TELL, WAKE, Policy, Program, new_memory
 from replay.state import State
 from tracer import Guest
 
@@ -32,4 +32,5 @@ POLICY = Policy(
     source="a bound",
     needs_of_kernel="nothing",
     build=_build,
+    bound=FLOOR,
 )

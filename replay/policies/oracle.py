@@ -9,6 +9,7 @@ from replay.jit import Int, Words, compiled
 from replay.parameters import Value
 from replay.policies.protocol import (
     ARRIVE,
+    CEILING,
     DEADLINE,
     INSTANT,
     ORDER,
@@ -60,4 +61,5 @@ POLICY = Policy(
     source="a bound",
     needs_of_kernel="cannot be built: no isolation, no delay, no cost",
     build=_build,
+    bound=CEILING,
 )

@@ -67,6 +67,8 @@ CODE = bundle_type(Code)
 
 STARTS = ("steady", "cold", "recorded")
 
+FLOOR, CEILING, FORESIGHT = BOUNDS = "floor", "ceiling", "foresight"  # nothing, all at once, the future known
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -148,6 +150,9 @@ class Policy:
         requires: what a trace must have for it (`replay.capabilities`).
         without: of what a trace may have and this one has not, what its result then does not show.
         presets: by parameter and value of it, the defaults of others that come with it.
+        since: the first Linux release that has it; empty while none does.
+        bound: what it bounds (`BOUNDS`); empty for what a kernel could do.
+        caution: why one would not run it all the time, in words; empty where nothing speaks against it.
     """
 
     name: str
@@ -159,6 +164,9 @@ class Policy:
     requires: frozenset[str] = frozenset()
     without: Mapping[str, str] = field(default_factory=dict)
     presets: Mapping[str, Mapping[Value, Mapping[str, Value]]] = field(default_factory=dict)
+    since: str = ""
+    bound: str = ""
+    caution: str = ""
 
     def settle(self, guest: Guest, given: Mapping[str, Any]) -> Setting:
         """All parameters, from what was given (see `Parameter.settled`) and the defaults of this guest.

@@ -241,6 +241,7 @@ POLICY = Policy(
     source="mm/page_reporting.c, Linux 5.7 to 7.2",
     needs_of_kernel="Linux 5.7, a balloon with free page reporting",
     build=_build,
+    since="5.7",
     without={WATERMARKS: "the zones' watermarks were not recorded: its gate never refuses a zone"},
     presets={"kernel": {"5.7": {"putback": "head"}}},
 )

@@ -34,7 +34,13 @@ def test_every_field_value_property_and_method_says_what_it_is(names) -> None:
 
 
 # They take what a command has looked at before, or any text there is.
-QUIET = {"tracer.output_fault", "tracer.plain", "tracer.put_in_place", "tracer.remove_tree"}
+QUIET = {
+    "tracer.can_show",
+    "tracer.output_fault",
+    "tracer.plain",
+    "tracer.put_in_place",
+    "tracer.remove_tree",
+}
 
 
 def test_each_function_that_takes_what_a_user_wrote_says_what_it_refuses(names) -> None:

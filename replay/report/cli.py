@@ -1,0 +1,99 @@
+"""`pagetide report`: the page of a trace, or of results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from replay.cli import AllowLoss, BackingWord, Json, StartWord, emit, finish, warn
+from tracer import Fault, Trace, human_bytes, open_trace
+from tracer.faults import ExitCode
+
+if TYPE_CHECKING:
+    from replay.report.material import Material
+
+STEADY, SMALL = "steady", "4k"  # the defaults of `replay`
+
+
+def report(
+    source: Annotated[
+        Path, typer.Argument(metavar="TRACE|DIR", help="A trace, or results that `replay -o DIR` wrote.")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="The page. Default: in the current folder, guest.html of guest.trace.",
+        ),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:key=value,...]",
+            help="Of a trace: a policy and its parameters; may be repeated. Default: all of them.",
+        ),
+    ] = None,
+    start: StartWord = STEADY,
+    backing: BackingWord = SMALL,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")] = False,
+    allow_loss: AllowLoss = False,
+    as_json: Json = False,
+) -> None:
+    """Make one HTML page that opens anywhere, without a network: findings, numbers and charts.
+
+    A trace is replayed first; how: as with `pagetide replay`.
+    """
+    from replay.report.making import check_place, is_results, named_after, require, write
+    from replay.report.material import Material
+
+    ready = is_results(source)
+    place = named_after(source) if out is None else out
+    trace = None if ready else open_trace(source)
+    if ready and (policy or start != STEADY or backing != SMALL):
+        how = "these are results; --policy, --start and --backing say how to replay a trace"
+        raise Fault(f"{source} has been replayed already", how, "leave them out, or give the trace")
+    check_place(place, force=force)
+    require()
+    material = Material.read(source) if trace is None else _replayed(trace, policy or [], start, backing)
+    given = {
+        "--policy": policy or [],
+        "--start": _unless(STEADY, start),
+        "--backing": _unless(SMALL, backing),
+    }
+    options = [word for name, values in given.items() for value in values for word in (name, value)]
+    size_bytes = write(material, place, ["pagetide", "report", str(source), *options, "-o", str(place)])
+    if as_json:
+        emit({"page": str(place), "size_bytes": size_bytes, **material.answer})
+    else:
+        print(f"wrote {place} ({human_bytes(size_bytes)}): open it in a browser")
+    if trace is not None:
+        finish(trace, allow_loss=allow_loss)
+    else:
+        _finish(material.answer["trace"], allow_loss=allow_loss)
+
+
+def _unless(usual: str, value: str) -> list[str]:
+    return [] if value == usual else [value]
+
+
+def _replayed(trace: Trace, policies: list[str], start: str, backing: str) -> "Material":
+    """The material of a trace, with progress on stderr."""
+    from replay.engine import Options
+    from replay.progress import progress
+    from replay.report.making import replayed
+    from replay.survey import rows_to_read
+
+    with progress(rows_to_read(trace), "replaying") as under_way:
+        return replayed(trace, policies, Options(start, backing), under_way.tell)[1]
+
+
+def _finish(trace: dict[str, Any], *, allow_loss: bool) -> None:
+    """As `finish`, of a trace that is known by its answer alone."""
+    for line in trace["warnings"]:
+        warn(line)
+    whole = trace["status"] == "complete" and not trace["lost_events"] and trace["partial"] is None
+    if not whole and not allow_loss:
+        raise typer.Exit(ExitCode.LOSSY)
