@@ -25,6 +25,7 @@ LINES = {
     "generate": ["generate", *SMALL, "--force"],
     "info": ["info", "a.trace"],
     "policies": ["policies"],
+    "report": ["report", "a.trace", "--policy", "upstream", "--force"],
     "replay": ["replay", "a.trace", "--policy", "upstream"],
     "sweep": ["sweep", "a.trace", "--policy", "upstream", "--set", "delay=100ms,2s"],
     "slice": ["slice", "a.trace", "--from", "0s", "--to", "5ms", "--force"],

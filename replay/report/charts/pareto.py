@@ -50,9 +50,9 @@ def _said(result: dict[str, Any]) -> str:
 
 
 def bound(result: dict[str, Any]) -> bool:
-    """Is it a bound, as its policy's own source says?"""
+    """Is it a bound, as its policy says?"""
     policy = registry().get(result["policy"])
-    return policy is not None and policy.source == "a bound"
+    return policy is not None and bool(policy.bound)
 
 
 def _gets(result: dict[str, Any], cast: Cast) -> float:
