@@ -40,6 +40,7 @@ QUIET = {
     "tracer.plain",
     "tracer.put_in_place",
     "tracer.remove_tree",
+    "tracer.trace_after",
 }
 
 
