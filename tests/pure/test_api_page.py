@@ -41,6 +41,7 @@ QUIET = {
     "tracer.put_in_place",
     "tracer.remove_tree",
     "tracer.trace_after",
+    "tracer.traces_offered",
 }
 
 
