@@ -42,6 +42,7 @@ QUIET = {
     "tracer.remove_tree",
     "tracer.trace_after",
     "tracer.traces_offered",
+    "tracer.words_offered",
 }
 
 
