@@ -22,13 +22,15 @@ from data import cards
 from data.comparison import asked as questions
 from data.comparison import tables
 from data.comparison.answers import Answers
+from data.comparison.corpus import write_corpus
 from data.comparison.findings import findings
 from data.comparison.in_short import in_short
 from data.comparison.replayed import CASES, Case, Row, differences, frame_of, left_over, rows_of, with_shares
-from tracer import Fault
+from tracer import Fault, human_bytes
 
 HERE = Path(__file__).parent
 TABLE = HERE / "results.parquet"
+CORPUS = HERE.parent / "build" / "corpus.html"  # made again when it is wanted: it is not kept
 # What pages quote, by the name of its mark.
 PAGES: dict[Path, dict[str, Callable[[Answers], str]]] = {
     HERE.parent / "README.md": {"results": lambda answers: in_short(answers) + "\n" + tables.short(answers)},
@@ -74,7 +76,7 @@ def check(rows: Sequence[Row], there: pl.DataFrame) -> int:
 
 
 def write_pages(answers: Answers) -> None:
-    """What pages quote of the table."""
+    """What pages quote of the table, and the page that is all of it."""
     for page, texts in PAGES.items():
         for name, text in texts.items():
             if not quote(page, name, text(answers)):
@@ -83,6 +85,8 @@ def write_pages(answers: Answers) -> None:
                     f"the lines <!-- {name} --> and <!-- end of {name} --> are not there",
                     "put them where it belongs",
                 )
+    size_bytes = write_corpus(answers, CORPUS, "make results")
+    print(f"wrote {CORPUS} ({human_bytes(size_bytes)}): open it in a browser")
 
 
 def main() -> int:

@@ -99,7 +99,7 @@ def require() -> None:
         Fault: when the extra `report` is not installed.
     """
     from replay.report import drawing
-    from replay.report.page import bundle, environment
+    from replay.report.sheet import bundle, environment
 
     drawing()
     environment()

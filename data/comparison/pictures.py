@@ -1,0 +1,164 @@
+"""Pictures of the comparison: what comes back on each trace, what a knob brings, and for what price."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from data.comparison.answers import (
+    AT_0,
+    AT_9,
+    CPU_S,
+    GIB,
+    OF_ALL,
+    P50_S,
+    REFAULTS,
+    Answers,
+    Shows,
+    a_minute,
+    label,
+    percent,
+    points,
+    spread,
+)
+from data.comparison.replayed import KNOBS, POLICIES, UNTOLD
+from replay.report.charts.cast import COLOURS, GREY
+from replay.report.charts.drawn import finished, legend, rows
+from replay.report.figures import Figure
+
+ROW_HEIGHT = 26
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+REPORTING = [name for name in POLICIES if name != "never"]
+GREYS = (UNTOLD, "clairvoyant", "oracle")  # what no kernel does, or nobody wants
+PRICES: Sequence[tuple[str, Shows, str]] = (
+    ("cpu", a_minute(CPU_S), "CPU of host and guest, seconds a minute"),
+    ("refaults", a_minute(lambda row: (REFAULTS(row) or 0) / GIB), "memory taken again, GiB a minute"),
+    ("latency", P50_S, "half is reported within, seconds"),
+)
+
+
+def pictures(answers: Answers) -> list[Figure]:
+    """In the order of the page."""
+    return [_returned(answers), _knobs(answers), _prices(answers)]
+
+
+def _looks(settings: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
+    """Each setting's colour and shape, with one legend for both."""
+    names = list(map(label, settings))
+    bright = [name for name in settings if name not in GREYS]
+    colours = [GREY if name in GREYS else COLOURS[bright.index(name) % len(COLOURS)] for name in settings]
+    shapes = [SHAPES[place % len(SHAPES)] for place in range(len(settings))]
+    told = legend(names, symbolType="circle")
+    return (
+        alt.Color("setting:N", sort=None, scale=alt.Scale(domain=names, range=colours), legend=told),
+        alt.Shape("setting:N", sort=None, scale=alt.Scale(domain=names, range=shapes), legend=legend(names)),
+    )
+
+
+def _dots(frame: pl.DataFrame, settings: Sequence[str], axis: alt.X, traces: Sequence[str]) -> dict[str, Any]:
+    """A row for each trace, a mark for each setting."""
+    colour, shape = _looks(settings)
+    base = alt.Chart(rows(frame)).encode(
+        axis, alt.Y("trace:N", sort=list(traces), title=None, axis=alt.Axis(grid=True, domain=False))
+    )
+    marks = base.mark_point(size=70, filled=True, opacity=0.85).encode(
+        colour, shape, tooltip=["trace:N", "setting:N", alt.Tooltip("value:Q", format=".1f")]
+    )
+    return finished(alt.layer(marks), ROW_HEIGHT * len(traces))
+
+
+def _table(answers: Answers, settings: Sequence[str], of: Any) -> pl.DataFrame:  # noqa: ANN401 - a function
+    found = [
+        {"trace": trace, "setting": label(setting), "value": value}
+        for setting in settings
+        for trace, value in of(setting).items()
+    ]
+    return pl.DataFrame(found, {"trace": pl.String, "setting": pl.String, "value": pl.Float64})
+
+
+def _returned(answers: Answers) -> Figure:
+    settings = [UNTOLD, *REPORTING, AT_0]
+    frame = _table(
+        answers, settings, lambda setting: {t: 100 * v for t, v in answers.over(OF_ALL, setting).items()}
+    )
+    axis = alt.X("value:Q", title="reclaimed, % of what any order could", scale=alt.Scale(zero=False))
+    by_ceiling = answers.over(OF_ALL, "oracle")
+    traces = sorted(answers.traces, key=lambda trace: -by_ceiling.get(trace, 0))
+    numbers = "; ".join(
+        f"{label(setting)} {spread(answers.over(OF_ALL, setting).values(), percent)}" for setting in settings
+    )
+    return Figure(
+        "returned",
+        "How much comes back, and does the policy matter?",
+        "A row is a trace, a mark a policy: further to the right has more memory back. Marks on top of each "
+        "other get the same. Grey is no choice: `untold` reports nothing that is freed during the trace (the "
+        "floor), and what `clairvoyant` and `oracle` do no kernel can.",
+        f"Share of what any order could reclaim, median over the traces (least to most): {numbers}.",
+        _dots(frame, settings, axis, traces),
+    )
+
+
+def _knobs(answers: Answers) -> Figure:
+    frame = _table(
+        answers, KNOBS, lambda setting: {t: 100 * v for t, v in answers.more(OF_ALL, setting).items()}
+    )
+    axis = alt.X("value:Q", title="points more than the default")
+    gain = answers.more(OF_ALL, AT_0)
+    traces = sorted(answers.traces, key=lambda trace: -gain.get(trace, 0))
+    numbers = "; ".join(
+        f"{setting} {spread(answers.more(OF_ALL, setting).values(), points)}" for setting in KNOBS
+    )
+    return Figure(
+        "knobs",
+        "What does another setting bring?",
+        "The same `upstream` (order 9, 2 s) with one knob turned: how many percentage points more of what any "
+        "order could reclaim come back. Left of zero is a loss.",
+        f"Percentage points more than the default, median over the traces (least to most): {numbers}.",
+        _dots(frame, KNOBS, axis, traces),
+    )
+
+
+def _prices(answers: Answers) -> Figure:
+    settings = [*REPORTING, *(knob for knob in KNOBS)]
+    found = []
+    for setting in settings:
+        shares = answers.over(OF_ALL, setting).values()
+        for name, shows, _ in PRICES:
+            costs = answers.over(shows, setting).values()
+            if shares and costs:
+                told = {"setting": label(setting), "price": name, "cost": median(costs)}
+                found.append(told | {"share": 100 * median(shares)})
+    frame = pl.DataFrame(found)
+    chosen = alt.param(
+        name="price",
+        value=PRICES[0][0],
+        bind=alt.binding_select(
+            options=[name for name, _, _ in PRICES], labels=[text for _, _, text in PRICES], name="Price "
+        ),
+    )
+    base = (
+        alt.Chart(rows(frame))
+        .transform_filter("datum.price == price")
+        .encode(
+            alt.X("cost:Q", title="price (the list below chooses it)", scale=alt.Scale(zero=True)),
+            alt.Y("share:Q", title="% of what any order could", scale=alt.Scale(zero=False)),
+        )
+    )
+    colour, shape = _looks(settings)
+    marks = base.mark_point(size=90, filled=True, opacity=0.9).encode(
+        colour,
+        shape,
+        tooltip=["setting:N", alt.Tooltip("cost:Q", format=".3~g"), alt.Tooltip("share:Q", format=".1f")],
+    )
+    told = answers.over(OF_ALL, AT_9).values(), answers.over(OF_ALL, AT_0).values()
+    return Figure(
+        "price",
+        "What does each setting get, and for what price?",
+        "A mark is the median over the traces: higher gets more memory back, further to the left costs less. "
+        "Marks on top of each other get the same for the same.",
+        f"Median share of what any order could: {label(AT_9)} {percent(median(told[0]))}, "
+        f"{label(AT_0)} {percent(median(told[1]))}.",
+        finished(alt.layer(marks).add_params(chosen), 340),
+    )
