@@ -113,8 +113,8 @@ def _knobs(answers: Answers) -> Figure:
     return Figure(
         "knobs",
         "What does another setting bring?",
-        "The same `upstream` (order 9, 2 s) with one knob turned: how many percentage points more of what any "
-        "order could reclaim come back. Left of zero is a loss.",
+        "`upstream` (order 9, 2 s) with one knob turned: how many percentage points more of what any order "
+        "could reclaim come back. Left of zero is a loss.",
         f"Percentage points more than the default, median over the traces (least to most): {numbers}.",
         _dots(frame, KNOBS, axis, traces),
     )
@@ -152,13 +152,12 @@ def _prices(answers: Answers) -> Figure:
         shape,
         tooltip=["setting:N", alt.Tooltip("cost:Q", format=".3~g"), alt.Tooltip("share:Q", format=".1f")],
     )
-    told = answers.over(OF_ALL, AT_9).values(), answers.over(OF_ALL, AT_0).values()
+    usual, lowest = (median(answers.over(OF_ALL, setting).values()) for setting in (AT_9, AT_0))
     return Figure(
         "price",
         "What does each setting get, and for what price?",
         "A mark is the median over the traces: higher gets more memory back, further to the left costs less. "
         "Marks on top of each other get the same for the same.",
-        f"Median share of what any order could: {label(AT_9)} {percent(median(told[0]))}, "
-        f"{label(AT_0)} {percent(median(told[1]))}.",
+        f"Median share of what any order could: {AT_9} {percent(usual)}, {AT_0} {percent(lowest)}.",
         finished(alt.layer(marks).add_params(chosen), 340),
     )
