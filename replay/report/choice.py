@@ -11,6 +11,7 @@ from replay.report.rows import Row, Rows
 
 WORTH = 0.01  # of the ceiling at the chosen order: less is no reason to choose anything
 LITTLE = 1.5  # times the CPU: up to this a higher price does not count against more memory
+WORTH_A_PATCH = 0.05  # of the guest's memory: less is hardly worth carrying a patch for
 NOTHING_BYTES = 16 << 20  # a ceiling below this, on average, is nothing worth reporting
 
 

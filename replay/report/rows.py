@@ -8,6 +8,8 @@ from replay.policies import registry
 from replay.policies.protocol import CEILING, FLOOR, Policy
 from replay.report.labels import labels
 
+GIB_MINUTE = (1 << 30) * 60  # in byte seconds
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,6 +70,11 @@ class Row:
         return float(self.told["reclaimed"]["mean_bytes"] or 0)
 
     @property
+    def managed_bytes(self) -> float:
+        """The guest's memory, on average; 0 where no time passed."""
+        return float(self.told["baseline_gib_min"]) * GIB_MINUTE / self.duration_s if self.duration_s else 0.0
+
+    @property
     def share(self) -> float | None:
         """Of what the ceiling at its order reclaims."""
         share: float | None = self.told["reclaimed"]["share_of_oracle"]
@@ -124,6 +131,11 @@ class Rows:
     def floor(self, order: int) -> Row | None:
         """The row that reports nothing, at an order."""
         return next((row for row in self.rows if row.order == order and row.bound == FLOOR), None)
+
+    @property
+    def by_use(self) -> list[Row]:
+        """What one can have, then what one cannot, each with the most reclaimed first."""
+        return sorted(self.rows, key=lambda row: (bool(row.bound), bool(row.caution), -row.byte_seconds))
 
     @property
     def today(self) -> list[Row]:

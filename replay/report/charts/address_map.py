@@ -49,7 +49,8 @@ def figure(material: Material, cast: Cast) -> Figure:
         return Figure(NAME, TITLE, "", "", None, missing)
     if frame.height == 0:
         return Figure(NAME, TITLE, "", "", None, "No time passed in this replay: record for longer.")
-    grids = {int(one["result"][0]): grid(one) for one in frame.partition_by("result", maintain_order=True)}
+    parts = frame.partition_by("result", maintain_order=True)
+    grids = {int(one["result"][0]): grid(one) for one in parts}
     page = int(material.answer["trace"].get("page_size") or cast.results[0]["page_size"])
     size = int(frame["frames"][0]) * page
     reading = (
@@ -58,8 +59,8 @@ def figure(material: Material, cast: Cast) -> Figure:
         "Green is what the host has back; orange is where a sixteenth or more of it was taken back "
         "since the cell before. The list below the chart chooses the policy."
     )
-    alt_text = "At the end, of the blocks of memory, " + cast.told(
-        {i: _at_the_end(each) for i, each in grids.items()}
+    alt_text = "At the end, of memory, " + cast.told(
+        {int(one["result"][0]): _at_the_end(one) for one in parts}
     )
     chart = _chart(grids, cast, size, page)
     most = max(len(each.pfns) for each in grids.values())
@@ -92,11 +93,13 @@ def letters(frame: pl.DataFrame) -> "NDArray[np.int64]":
     return found
 
 
-def _at_the_end(of: Grid) -> str:
-    last = [text[-1] for text in of.texts if text[-1] != NOTHING]
-    kinds = [LETTERS.index(letter) // len(LEVELS) for letter in last]
-    said = (f"{kinds.count(k) / len(last):.0%} {name}" for k, name in enumerate(KINDS) if k in kinds)
-    return ", ".join(said)
+def _at_the_end(frame: pl.DataFrame) -> str:
+    """Shares of one result's memory."""
+    last = frame.filter(pl.col("time_s") == pl.col("time_s").max())
+    managed, free, away = (int(last[f"{name}_frames"].sum()) for name in ("managed", "free", "reclaimed"))
+    told = (managed - max(free, away), max(free - away, 0), away)
+    said = (f"{frames / managed:.0%} {name}" for name, frames in zip(KINDS, told, strict=False) if frames)
+    return ", ".join(said) if managed else "no memory"
 
 
 def _chart(grids: dict[int, Grid], cast: Cast, size_bytes: int, page: int) -> Drawn:

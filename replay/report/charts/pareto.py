@@ -32,8 +32,8 @@ def figure(material: Material, cast: Cast) -> Figure:
     bounds = [cast.names[i] for i in shown if bound(cast.results[i])]
     left_out = [name for i, name in enumerate(cast.names) if i not in shown]
     reading = (
-        "Higher gets more memory back, further to the left costs less; whoever is not on the line is "
-        "beaten by one that gets as much for less. The list below the chart chooses the price."
+        "Higher gets more memory back, further to the left costs less. The line joins those that no other "
+        "one beats in both, whether a kernel has them or not. The list below the chart chooses the price."
     )
     if bounds:
         reading += f" Hollow: bounds, which no kernel can do, so not on the line ({', '.join(bounds)})."
