@@ -1,8 +1,7 @@
 """Pictures of the comparison: what comes back on each trace, what a knob brings, and for what price."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -17,6 +16,7 @@ from data.comparison.answers import (
     REFAULTS,
     Answers,
     Shows,
+    Writes,
     a_minute,
     label,
     percent,
@@ -28,6 +28,7 @@ from replay.report.charts.cast import COLOURS, GREY
 from replay.report.charts.drawn import finished, legend, rows
 from replay.report.figures import Figure
 
+Shares = Mapping[str, Mapping[str, float]]  # of each setting, on each trace
 ROW_HEIGHT = 26
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 REPORTING = [name for name in POLICIES if name != "never"]
@@ -57,71 +58,67 @@ def _looks(settings: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
     )
 
 
-def _dots(frame: pl.DataFrame, settings: Sequence[str], axis: alt.X, traces: Sequence[str]) -> dict[str, Any]:
-    """A row for each trace, a mark for each setting."""
-    colour, shape = _looks(settings)
+def _by_trace(
+    name: str, title: str, reading: str, shares: Shares, first: str, axis: alt.X, numbers: str
+) -> Figure:
+    """A row for each trace, the ones with most of `first` on top, and a mark for each setting."""
+    found = [
+        {"trace": trace, "setting": label(setting), "value": 100 * share}
+        for setting, of in shares.items()
+        for trace, share in of.items()
+    ]
+    frame = pl.DataFrame(found, {"trace": pl.String, "setting": pl.String, "value": pl.Float64})
+    traces = sorted(
+        {trace for of in shares.values() for trace in of}, key=lambda trace: -shares[first].get(trace, 0)
+    )
+    colour, shape = _looks(list(shares))
     base = alt.Chart(rows(frame)).encode(
-        axis, alt.Y("trace:N", sort=list(traces), title=None, axis=alt.Axis(grid=True, domain=False))
+        axis, alt.Y("trace:N", sort=traces, title=None, axis=alt.Axis(grid=True, domain=False))
     )
     marks = base.mark_point(size=70, filled=True, opacity=0.85).encode(
         colour, shape, tooltip=["trace:N", "setting:N", alt.Tooltip("value:Q", format=".1f")]
     )
-    return finished(alt.layer(marks), ROW_HEIGHT * len(traces))
+    chart = finished(alt.layer(marks), ROW_HEIGHT * len(traces))
+    return Figure(name, title, reading, f"{numbers}.", chart)
 
 
-def _table(answers: Answers, settings: Sequence[str], of: Any) -> pl.DataFrame:  # noqa: ANN401 - a function
-    found = [
-        {"trace": trace, "setting": label(setting), "value": value}
-        for setting in settings
-        for trace, value in of(setting).items()
-    ]
-    return pl.DataFrame(found, {"trace": pl.String, "setting": pl.String, "value": pl.Float64})
+def _told(shares: Shares, write: Writes) -> str:
+    """Each setting's median over the traces, and its range."""
+    told = "; ".join(f"{label(setting)} {spread(of.values(), write)}" for setting, of in shares.items())
+    return f"median over the traces (least to most): {told}"
 
 
 def _returned(answers: Answers) -> Figure:
-    settings = [UNTOLD, *REPORTING, AT_0]
-    frame = _table(
-        answers, settings, lambda setting: {t: 100 * v for t, v in answers.over(OF_ALL, setting).items()}
-    )
-    axis = alt.X("value:Q", title="reclaimed, % of what any order could", scale=alt.Scale(zero=False))
-    by_ceiling = answers.over(OF_ALL, "oracle")
-    traces = sorted(answers.traces, key=lambda trace: -by_ceiling.get(trace, 0))
-    numbers = "; ".join(
-        f"{label(setting)} {spread(answers.over(OF_ALL, setting).values(), percent)}" for setting in settings
-    )
-    return Figure(
+    shares = {setting: answers.over(OF_ALL, setting) for setting in (UNTOLD, *REPORTING, AT_0)}
+    return _by_trace(
         "returned",
         "How much comes back, and does the policy matter?",
         "A row is a trace, a mark a policy: further to the right has more memory back. Marks on top of each "
         "other get the same. Grey is no choice: `untold` reports nothing that is freed during the trace (the "
         "floor), and what `clairvoyant` and `oracle` do no kernel can.",
-        f"Share of what any order could reclaim, median over the traces (least to most): {numbers}.",
-        _dots(frame, settings, axis, traces),
+        shares,
+        "oracle",
+        alt.X("value:Q", title="reclaimed, % of what any order could", scale=alt.Scale(zero=False)),
+        f"Share of what any order could reclaim, {_told(shares, percent)}",
     )
 
 
 def _knobs(answers: Answers) -> Figure:
-    frame = _table(
-        answers, KNOBS, lambda setting: {t: 100 * v for t, v in answers.more(OF_ALL, setting).items()}
-    )
-    axis = alt.X("value:Q", title="points more than the default")
-    gain = answers.more(OF_ALL, AT_0)
-    traces = sorted(answers.traces, key=lambda trace: -gain.get(trace, 0))
-    numbers = "; ".join(
-        f"{setting} {spread(answers.more(OF_ALL, setting).values(), points)}" for setting in KNOBS
-    )
-    return Figure(
+    gains = {setting: answers.more(OF_ALL, setting) for setting in KNOBS}
+    return _by_trace(
         "knobs",
         "What does another setting bring?",
         "`upstream` (order 9, 2 s) with one knob turned: how many percentage points more of what any order "
         "could reclaim come back. Left of zero is a loss.",
-        f"Percentage points more than the default, median over the traces (least to most): {numbers}.",
-        _dots(frame, KNOBS, axis, traces),
+        gains,
+        AT_0,
+        alt.X("value:Q", title="points more than the default"),
+        f"Percentage points more than the default, {_told(gains, points)}",
     )
 
 
 def _prices(answers: Answers) -> Figure:
-    settings = [*REPORTING, *(knob for knob in KNOBS)]
+    settings = [*REPORTING, *KNOBS]
     found = []
     for setting in settings:
         shares = answers.over(OF_ALL, setting).values()

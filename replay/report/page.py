@@ -39,7 +39,6 @@ def html(material: "Material", drawn: "Sequence[Figure]", made: Made) -> str:
         {figure.name: figure.chart for figure in drawn if figure.chart is not None},
         trace=answer["trace"],
         name=Path(answer["trace"]["path"]).name,
-        fidelity=answer["fidelity"],
         trust=trust(answer),
         findings=findings(answer),
         rows=rows,

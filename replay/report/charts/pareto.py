@@ -104,9 +104,7 @@ def points(shown: list[int], cast: Cast) -> list[dict[str, Any]]:
 
 
 def span(values: list[float]) -> tuple[float, float]:
-    """Of the vertical axis: what there is with some room, but never so little that nothing "
-    "looks like much.
-    """
+    """Of the vertical axis: what there is with some room, never so little that nothing looks like much."""
     low, high = min(values), max(values)
     wide = max(high - low, LEAST_SPAN * high)
     return max(0.0, high - 1.12 * wide), high + 0.12 * wide
