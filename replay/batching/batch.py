@@ -45,7 +45,7 @@ class Batch(Displayed, by="replay.report.display:batched"):
 
     @property
     def results(self) -> "pl.LazyFrame":
-        """A row for each trace and setting (docs/fleet.md), of today's engine and of those before.
+        """A row for each trace and setting (docs/batch.md), of today's engine and of those before.
 
         Raises:
             Fault: when there are none.

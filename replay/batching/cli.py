@@ -68,7 +68,7 @@ def batch(
     allow_loss: AllowLoss = False,
     as_json: Json = False,
 ) -> None:
-    """Replay many traces under reporting policies into one dataset (docs/fleet.md).
+    """Replay many traces under reporting policies into one dataset (docs/batch.md).
 
     What fails is told of, and does not stop the rest. The same command again does only what is missing.
     """

@@ -49,7 +49,7 @@ def digest_of(told: Any) -> str:  # noqa: ANN401 - what JSON has
 def rows_of(
     done: "Replay", settings: "Sequence[Setting]", options: Options, belongs: Belongs, address: str
 ) -> "pl.DataFrame":
-    """A row for each result: of the trace, of the setting, then every metric (docs/fleet.md).
+    """A row for each result: of the trace, of the setting, then every metric (docs/batch.md).
 
     `address`: where the trace is.
     """
