@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.costs import Costs
 from replay.engine import Options
+from replay.parameters import word_of
 from replay.sweeping.frame import metrics
 from replay.sweeping.kept import identity_of, key_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from replay.api import Replay
     from replay.policies.protocol import Setting
-    from tracer import Trace
+    from tracer import Guest, Trace
 
 # What identifies a row among those of its trace, and orders them.
 KEYS = ("options", "policy", "key")
@@ -57,7 +58,7 @@ def rows_of(
 
     shared = _of_trace(done, options, belongs, address)
     told = [
-        shared | _of_setting(setting, result.summary) | _metrics(result.summary)
+        shared | _of_setting(setting, done.trace.manifest.guest, result.summary) | _metrics(result.summary)
         for setting, result in zip(settings, done.results, strict=True)
     ]
     text = {name for name, value in told[0].items() if isinstance(value, str)}
@@ -96,9 +97,10 @@ def _of_trace(done: "Replay", options: Options, belongs: Belongs, address: str) 
     }
 
 
-def _of_setting(setting: "Setting", summary: Mapping[str, Any]) -> dict[str, Any]:
+def _of_setting(setting: "Setting", guest: "Guest", summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "policy": setting.policy.name,
+        "label": label_of(setting, guest),
         "setting": setting.named,
         "key": key_of(setting),
         "params": json.dumps(summary["params"]),
@@ -106,6 +108,13 @@ def _of_setting(setting: "Setting", summary: Mapping[str, Any]) -> dict[str, Any
         "imposes": json.dumps(summary["imposes"]),
         "notes": json.dumps(summary["notes"]),
     }
+
+
+def label_of(setting: "Setting", guest: "Guest") -> str:
+    """The policy with what is not this guest's default: the same in guests whose defaults differ."""
+    usual = setting.policy.settle(guest, {}).written
+    told = [f"{name}={word_of(value)}" for name, value in setting.written.items() if value != usual[name]]
+    return f"{setting.policy.name}:{','.join(told)}" if told else setting.policy.name
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def test_a_row_for_each_trace_and_setting_says_what_replay_says(guests, tmp_path
     assert expected and {name: row[name] for name in expected} == expected
     assert row["setting"] == alone.run.setting.named and json.loads(row["params"]) == alone.params
     assert json.loads(row["imposes"]) == alone.imposes and row["whole"] is True
+    assert row["label"] == "upstream:delay=1s"
     # The row's setting is what `--policy` takes, and comes to the same.
     again = replay.replay(guests / "b.trace", [row["setting"]]).results[0]
     assert again.summary == alone.summary
