@@ -1,8 +1,9 @@
 """The dataset of a batch, read back as one table."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replay.batching.dataset import FILE, MARK, RESULTS
+from replay.batching.journal import NAME as MANIFEST
 from tracer import Fault, Place
 
 if TYPE_CHECKING:
@@ -25,7 +26,25 @@ def results(out: str) -> "pl.LazyFrame":
     place = Place.of(out)
     if not is_dataset(place):
         raise Fault(f"{place} holds no batch", f"it has no {MARK}", "make one: pagetide batch TRACES -o DIR")
-    files = [str(file) for file in (place / RESULTS / "*" / "*" / FILE).glob()]
+    files = (place / RESULTS / "*" / "*" / FILE).glob()
     if not files:
-        raise Fault(f"{place} holds no results", "no trace came to any", f"{place}/manifest.jsonl says why")
-    return pl.scan_parquet(files, hive_partitioning=True, try_parse_hive_dates=False)
+        raise Fault(f"{place} holds no results", "no trace came to any", f"{place / MANIFEST} says why")
+    if place.local:
+        kinds = {"engine": pl.String, "trace": pl.String}
+        return pl.scan_parquet([file.path for file in files], hive_schema=kinds)
+    return pl.scan_pyarrow_dataset(_stored(files))
+
+
+def _stored(files: "list[Place]") -> Any:  # noqa: ANN401 - a pyarrow.dataset.Dataset
+    """Of an object store, through the same file system that traces are read with."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    kinds = pa.schema([("engine", pa.string()), ("trace", pa.string())])
+    places = [file.arrow() for file in files]
+    return ds.dataset(
+        [name for _, name in places],
+        filesystem=places[0][0],
+        format="parquet",
+        partitioning=ds.partitioning(kinds, flavor="hive"),
+    )
