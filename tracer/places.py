@@ -99,7 +99,7 @@ class Place:
         raise Fault(
             f"{self} is no folder of this machine",
             "it is an address of an object store",
-            "copy it here first, or give a path",
+            "copy it here first, or name an output of this machine",
         )
 
     @property
