@@ -49,7 +49,7 @@ GROUPS = {
         "Synthetic traces": ["generate", "Generated", "preset", "Recipe", "Kind"],
     },
     "tracer": {
-        "Read a trace": ["open_trace", "Trace", "convert"],
+        "Read a trace": ["open_trace", "Trace", "Place", "convert"],
         "Faults and units": [
             "Fault",
             "duration_ns",

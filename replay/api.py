@@ -47,7 +47,7 @@ class Replay(Displayed, by="replay.report.display:replayed"):
         first_ns, last_ns = self.trace.span_ns
         manifest, partial = self.trace.manifest, self.trace.partial
         return {
-            "path": str(self.trace.path),
+            "path": str(self.trace.place),
             "status": manifest.status,
             "kernel_release": manifest.guest.kernel_release,
             "events": self.trace.rows,

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from replay.parameters import Parameter
     from replay.report.material import Material
 
-TracePath = Annotated[
-    Path,
-    typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=traces_offered),
+TraceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRACE",
+        help="A trace: a folder, or an address like s3://bucket/guest.trace.",
+        autocompletion=traces_offered,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 AllowLoss = Annotated[
@@ -108,7 +112,7 @@ def _parameter(parameter: "Parameter") -> dict[str, Any]:
 
 
 def replay(
-    trace: TracePath,
+    trace: TraceText,
     *,
     policy: Annotated[
         list[str] | None,
@@ -177,7 +181,7 @@ def host_of(text: str) -> "tuple[bool, Costs]":
 
 
 def validate(
-    trace: TracePath,
+    trace: TraceText,
     *,
     truth: Annotated[
         Path | None,
@@ -225,7 +229,7 @@ def validate(
 
 
 def slice_(
-    trace: TracePath,
+    trace: TraceText,
     out: Annotated[
         Path | None,
         typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-10s-30s.trace, say."),
@@ -242,7 +246,7 @@ def slice_(
 
     whole = open_trace(trace)
     after_ns, until_ns = duration_ns(from_), duration_ns(to)
-    out = out or trace_after(trace, from_, to)
+    out = out or trace_after(whole.path, from_, to)
     part = slice_trace(whole, out, after_ns, until_ns, force=force)
     first_ns, last_ns = part.span_ns
     snapshots = [plain(shot.name) for shot in part.manifest.snapshots]
@@ -250,7 +254,7 @@ def slice_(
         emit(
             {
                 "trace": str(out),
-                "source": str(trace),
+                "source": str(whole.place),
                 "from_s": after_ns / 1e9,
                 "to_s": until_ns / 1e9,
                 "events": part.rows,

@@ -94,7 +94,7 @@ def _span_s(done: "Replay") -> float:
 
 def _heading(console: Console, done: "Replay", options: "Options") -> None:
     console.print(
-        f"{plain(str(done.trace.path))}: {done.trace.rows:,} events over {_span_s(done):.1f} s, "
+        f"{plain(str(done.trace.place))}: {done.trace.rows:,} events over {_span_s(done):.1f} s, "
         f"Linux {plain(done.trace.manifest.guest.kernel_release)}\n"
         f"start {done.start_word(options)}, backing {options.backing}",
         soft_wrap=True,

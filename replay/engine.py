@@ -256,7 +256,7 @@ def run_all(
     options.check()
     refuse_filtered(trace)
     refuse_unfit(trace, settings)
-    refuse_larger(sizes_of(trace, options), list(settings), str(trace.path))
+    refuse_larger(sizes_of(trace, options), list(settings), str(trace.place))
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning, tell)

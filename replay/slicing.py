@@ -68,7 +68,7 @@ class Span:
             )
         if after_ns > last_ns - first_ns:
             raise Fault(
-                f"--from {short_duration(after_ns)} is after the end of {trace.path}",
+                f"--from {short_duration(after_ns)} is after the end of {trace.place}",
                 f"the trace lasts {whole}",
                 "choose an earlier --from",
             )
@@ -103,7 +103,8 @@ def slice_trace(trace: Trace, out: Path, after_ns: int, until_ns: int, *, force:
             at the cut cannot be known.
     """
     refuse_filtered(trace)
-    refuse_itself(trace.path, out, "sliced")
+    if trace.place.local:
+        refuse_itself(trace.path, out, "sliced")
     span = Span.of(trace, after_ns, until_ns)
     losses = span.losses(trace.losses)
     manifest = _manifest(trace, span)
@@ -127,7 +128,7 @@ def _manifest(trace: Trace, span: Span) -> Manifest:
     first_ns, last_ns = trace.span_ns
     begin = short_duration(span.from_ns - first_ns)
     end = short_duration(min(span.to_ns, last_ns) - first_ns)
-    notes = [f"a slice of {trace.path.name}, from {begin} to {end}"]
+    notes = [f"a slice of {trace.place.name}, from {begin} to {end}"]
     if not span.from_start:
         notes.append("the frame states at its start are the model's, not read from the guest")
     if any(segment.samples or segment.counters for segment in trace.segments):

@@ -167,7 +167,7 @@ def refuse_endless(trace: Trace) -> None:
     first_ns, last_ns = trace.span_ns
     if last_ns - first_ns > MOST_SPAN_NS:
         raise Fault(
-            f"the trace {trace.path} cannot be replayed: it lasts longer than a year",
+            f"the trace {trace.place} cannot be replayed: it lasts longer than a year",
             f"it goes from {first_ns} ns to {last_ns} ns (segments.jsonl, manifest.json)",
             "cut the part with the right times out of it: pagetide slice",
         )
@@ -184,7 +184,7 @@ def refuse_filtered(trace: Trace) -> None:
         kept = getattr(filters, name, None)
         if kept is not None:
             raise Fault(
-                f"the trace {trace.path} cannot be replayed: which frames are free is not known",
+                f"the trace {trace.place} cannot be replayed: which frames are free is not known",
                 f"it was recorded with a filter: {name} {', '.join(map(str, kept))} (manifest.json)",
                 "record it without that filter (one on zones can stay)",
             )

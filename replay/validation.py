@@ -113,7 +113,7 @@ class Verdict(Displayed, by="replay.report.display:verdict"):
     def to_json(self) -> dict[str, Any]:
         """What `pagetide validate --json` prints."""
         return {
-            "trace": str(self.trace.path),
+            "trace": str(self.trace.place),
             "fidelity": self.fidelity,
             "snapshots": [self._snapshot_json(each) for each in self.comparisons],
             "samples": [self._sample_json(each) for drift in self.drifts for each in drift.samples],
@@ -185,7 +185,7 @@ def validate(
     found = None if truth is None else accuracy(trace, truth, setting, device)
     if not trace.manifest.snapshots and trace.rows:
         raise Fault(
-            f"the trace {trace.path} has no end snapshot and no other: there is nothing to compare with",
+            f"the trace {trace.place} has no end snapshot and no other: there is nothing to compare with",
             "its frames were never read: an import tells of events only (manifest.json: snapshots)",
             "record the guest with pagetide record",
         )

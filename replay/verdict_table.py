@@ -20,7 +20,7 @@ SHOWN = 12  # divergences
 def verdict_table(verdict: Verdict) -> None:
     """Frames and free blocks, model against kernel."""
     console = new_console()
-    path, name = plain(str(verdict.trace.path)), plain(verdict.snapshot.name)
+    path, name = plain(str(verdict.trace.place)), plain(verdict.snapshot.name)
     console.print(f"{path}: the model against the {name} snapshot", markup=False)
     console.print(_counts(verdict))
     if len(verdict.comparisons) > 1:

@@ -24,8 +24,13 @@ _QUIET_LIBRARIES = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-TracePath = Annotated[
-    Path, typer.Argument(metavar="TRACE", help="A trace folder.", autocompletion=completing.traces_offered)
+TraceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRACE",
+        help="A trace: a folder, or an address like s3://bucket/guest.trace.",
+        autocompletion=completing.traces_offered,
+    ),
 ]
 
 
@@ -216,7 +221,7 @@ def _tell_recorded(out: Path, manifest: Manifest, *, as_json: bool) -> None:
 
 
 def info(
-    trace: TracePath,
+    trace: TraceText,
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Compare every file with its checksum.")] = False,
     as_json: Json = False,
@@ -240,7 +245,7 @@ def info(
 
 
 def convert(
-    trace: TracePath,
+    trace: TraceText,
     out: Annotated[
         Path | None,
         typer.Argument(metavar="[OUT.trace]", help="The new trace; beside TRACE, NAME-archive.trace, say."),
@@ -275,7 +280,7 @@ def convert(
         emit(
             {
                 "trace": str(made.path),
-                "source": str(trace),
+                "source": str(source.place),
                 "for": target,
                 "events": made.rows,
                 "segments": len(made.segments),

@@ -67,7 +67,8 @@ def convert(
     layout = CONVERTED[_target(target)]
     source = trace if isinstance(trace, Trace) else open_trace(trace)
     out = trace_after(source.path, target) if out is None else Path(out)
-    refuse_itself(source.path, out, "converted")
+    if source.place.local:
+        refuse_itself(source.path, out, "converted")
     check_output(out, force=force)
     _refuse_unfinished(source)
     source.verify_files()  # what is damaged would get checksums that hide it
@@ -89,9 +90,11 @@ def _target(name: str) -> Target:
 
 
 def _refuse_unfinished(source: Trace) -> None:
-    if is_being_recorded(source.path):
+    if source.place.local and is_being_recorded(source.path):
         raise Fault(
-            f"{source.path} is still being recorded", "its recorder holds its lock", "wait until it has ended"
+            f"{source.place} is still being recorded",
+            "its recorder holds its lock",
+            "wait until it has ended",
         )
 
 
@@ -105,7 +108,7 @@ def _refuse_unknown(source: Trace) -> None:
         if lost:
             told = "no other segment has" if lost <= set(KNOWN[kind]) else "this pagetide does not know"
             raise Fault(
-                f"converting {source.path} would lose a column",
+                f"converting {source.place} would lose a column",
                 f"{file} has {', '.join(sorted(lost))}, which {told}",
                 "convert it with the pagetide that wrote it",
             )

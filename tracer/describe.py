@@ -19,7 +19,7 @@ def facts(trace: Trace) -> dict[str, Any]:
     """The trace in numbers, without its manifest."""
     first_ns, last_ns = trace.span_ns
     return {
-        "trace": str(trace.path),
+        "trace": str(trace.place),
         "status": trace.manifest.status,
         "events": trace.rows,
         "duration_s": (last_ns - first_ns) / 1e9,
@@ -43,7 +43,7 @@ def lines(trace: Trace) -> Iterator[str]:
 
     Lines fit a terminal and hold nothing that drives one, whatever the manifest says.
     """
-    yield plain(f"{trace.path}: {trace.manifest.status}, written by {trace.manifest.tool}")
+    yield plain(f"{trace.place}: {trace.manifest.status}, written by {trace.manifest.tool}")
     for line in (*_guest(trace), *_seen(trace)):
         yield from wrapped(line)
     yield from map(plain, _probes(trace))
@@ -57,7 +57,7 @@ def shown(trace: Trace) -> Shown:
     named = (line.partition(": ") for line in (*told, *_seen(trace)))
     rows = [("recorded", events), ("lost events", f"{trace.manifest.lost:,}")]
     rows += [(name, value) for name, colon, value in named if colon]
-    heading = f"{trace.path}: {trace.manifest.status}, written by {trace.manifest.tool}"
+    heading = f"{trace.place}: {trace.manifest.status}, written by {trace.manifest.tool}"
     return Shown(heading, (), rows, [*trace.manifest.notes, *trace.warnings])
 
 

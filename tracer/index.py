@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from tracer.checks import check_segment
 from tracer.faults import Fault
 from tracer.format import SEGMENTS, Segment, from_json, strict_json
+from tracer.places import Place
+from tracer.stores import Missing
 
 RECORD_AGAIN = "record it again, or restore it from a copy"
 Warn = Callable[[str], None]
 
 
-def read_index(folder: Path, warn: Warn, *, late: bool) -> list[Segment]:
+def read_index(folder: Place, warn: Warn, *, late: bool) -> list[Segment]:
     """The segments in order; a torn last line is a segment that was never closed.
 
     `late`: the manifest tells of events out of time order, so that segments may overlap.
@@ -23,12 +24,12 @@ def read_index(folder: Path, warn: Warn, *, late: bool) -> list[Segment]:
     """
     try:
         lines = (folder / SEGMENTS).read_bytes().splitlines()
-    except FileNotFoundError:
+    except Missing:
         return []
-    except OSError as error:
-        raise Fault(
-            f"the trace {folder} is damaged at {SEGMENTS}", f"{error.strerror}", RECORD_AGAIN
-        ) from error
+    except Fault as fault:
+        if not folder.local:
+            raise
+        raise Fault(f"the trace {folder} is damaged at {SEGMENTS}", fault.how, RECORD_AGAIN) from fault
     index = _Index(warn, late)
     for number, line in enumerate(lines, 1):
         segment = _parse_line(line, f"{SEGMENTS} line {number}")

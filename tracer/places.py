@@ -30,12 +30,14 @@ class Entry:
         name: its parts below the place that was listed.
         size_bytes: of it.
         changed_ns: when it was written last, since 1970; of objects, to the second mostly.
+        inode: of a local file; 0 of an object.
     """
 
     place: "Place"
     name: str
     size_bytes: int
     changed_ns: int
+    inode: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Place:
         raise Fault(
             f"{self} is no folder of this machine",
             "it is an address of an object store",
-            "copy it here first, or give a path",
+            "copy it here first, or name an output of this machine",
         )
 
     @property
@@ -317,7 +319,7 @@ def _files_below(folder: Path) -> list[Entry]:
         if path.is_file():
             about = path.stat()
             name = path.relative_to(folder).as_posix()
-            found.append(Entry(Place(path), name, about.st_size, about.st_mtime_ns))
+            found.append(Entry(Place(path), name, about.st_size, about.st_mtime_ns, about.st_ino))
     return found
 
 

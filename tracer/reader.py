@@ -8,20 +8,20 @@ import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tracer.checks import check_values, contradictions
-from tracer.decoding import decoded
+from tracer.checks import contradictions
+from tracer.decoding import ahead, decoded
 from tracer.display import Displayed
 from tracer.faults import Fault
 from tracer.files import Files
 from tracer.format import (
     COUNTER_COLUMNS,
     EVENT_COLUMNS,
-    FORMAT_VERSION,
     FRAME_COLUMNS,
     LIST_COLUMNS,
     MANIFEST,
@@ -34,13 +34,14 @@ from tracer.format import (
     Segment,
     Snapshot,
     Zone,
-    from_json,
-    strict_json,
 )
-from tracer.index import RECORD_AGAIN, read_index
+from tracer.index import read_index
+from tracer.opening import manifest_of
 from tracer.output import is_being_recorded
 from tracer.parquet import arrow_schema
+from tracer.places import Place
 from tracer.rows import EventRows, SampleRows, check_counters, check_lists, check_runs
+from tracer.scanning import scanned
 from tracer.zones import over_time
 
 if TYPE_CHECKING:
@@ -48,50 +49,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 1_000_000
+AGAIN_ROWS = 1 << 17
+_KINDS = EVENT_COLUMNS | OPTIONAL_COLUMNS
 
 
-def open_trace(path: str | Path) -> "Trace":
-    """Open a trace folder.
+def open_trace(path: str | Path | Place) -> "Trace":
+    """Open a trace folder, or what is below an address of an object store (docs/stores.md).
 
     Raises:
-        Fault: when there is none, it is of a newer format, or it is damaged.
+        Fault: when there is none, it is of a newer format, or it is damaged; when a store refuses it.
     """
-    path = Path(path)
-    manifest_path = path / MANIFEST
-    try:
-        there = path.exists()
-    except OSError as error:
-        raise Fault(f"{path} cannot be opened", f"{error.strerror}", "check its name and rights") from error
-    if not there:
-        raise Fault(f"there is no trace {path}", "the folder does not exist", "check its name")
-    if not manifest_path.is_file():
-        raise Fault(
-            f"{path} is not a trace",
-            f"it has no {MANIFEST}",
-            "name a folder that pagetide record made",
-        )
-    try:
-        data = strict_json(manifest_path.read_bytes())
-    except (ValueError, OSError, RecursionError) as error:
-        how = f"{MANIFEST}: {error}".splitlines()[0]
-        raise Fault(f"the trace {path} is damaged", how, RECORD_AGAIN) from error
-    version = data.get("format") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise Fault(
-            f"{path} has format {version}, newer than this pagetide reads ({FORMAT_VERSION})",
-            f"{MANIFEST} says so, written by {data.get('tool')}",
-            "upgrade pagetide",
-        )
-    manifest: Manifest = from_json(Manifest, data, MANIFEST)
-    check_values(manifest)
-    return Trace(path, manifest)
+    place = Place.of(path)
+    return Trace(place, manifest_of(place))
 
 
 class Trace(Displayed, by="tracer.describe:shown"):
     """An open trace. Cheap to make: rows are read when asked for.
 
     Attributes:
-        path: the folder.
+        place: the folder, or the address of an object store.
         manifest: its manifest; `status` is `recovered` when the recorder was killed.
         segments: the closed segments, in order.
         warnings: what is wrong with it, one line each.
@@ -100,11 +76,11 @@ class Trace(Displayed, by="tracer.describe:shown"):
 
     partial: Fault | None = None
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self._files = path, Files(path)
+    def __init__(self, place: Place, manifest: Manifest) -> None:
+        self.place, self._files = place, Files(place)
         self.warnings: list[str] = []
-        self.segments = self._stored = read_index(path, self._warn, late=manifest.late_events > 0)
-        if manifest.status == "recording" and is_being_recorded(path):
+        self.segments = self._stored = read_index(place, self._warn, late=manifest.late_events > 0)
+        if manifest.status == "recording" and place.local and is_being_recorded(place.path):
             self.warnings.append("it is still being recorded: what is not stored yet is missing")
         elif manifest.status == "recording":
             manifest = replace(manifest, status="recovered", probes=self._last_counters(manifest))
@@ -135,18 +111,28 @@ class Trace(Displayed, by="tracer.describe:shown"):
         return cut
 
     @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            Fault: when the trace is in an object store (`place`).
+        """
+        return self.place.path
+
+    @property
     def identity(self) -> str:
         """Another one as soon as a file is changed: by names, sizes, times and inodes of all, and the
-        content of the small ones. For what is kept beside a trace, not against forgery.
+        content of the small ones, which holds checksums of the large. For what is kept beside a trace, not
+        against forgery.
         """
-        digest = hashlib.blake2b(f"{self.path.resolve()} {self.rows}".encode(), digest_size=16)
-        for path in sorted(path for path in self.path.rglob("*") if path.is_file()):
-            about = path.stat()
-            told = path.name, about.st_size, about.st_mtime_ns, about.st_ino
+        entries = list(self._files.objects.entries.values()) if self._files.objects else self.place.below()
+        here = self.place.path.resolve() if self.place.local else self.place
+        digest = hashlib.blake2b(f"{here} {self.rows}".encode(), digest_size=16)
+        for entry in entries:
+            told = entry.name, entry.size_bytes, entry.changed_ns, entry.inode
             digest.update(repr(told).encode())
-        for name in (MANIFEST, SEGMENTS):
-            if (self.path / name).is_file():
-                digest.update((self.path / name).read_bytes())
+            if entry.name in (MANIFEST, SEGMENTS):
+                digest.update(entry.place.read_bytes())
         return digest.hexdigest()
 
     def _warn(self, line: str) -> None:
@@ -223,8 +209,10 @@ class Trace(Displayed, by="tracer.describe:shown"):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        """Bytes of all files."""
+        if self._files.objects:
+            return self._files.objects.size_bytes
+        return sum(entry.size_bytes for entry in self.place.below())
 
     @property
     def span_ns(self) -> tuple[int, int]:
@@ -248,7 +236,7 @@ class Trace(Displayed, by="tracer.describe:shown"):
         shot = self.manifest.snapshot(name)
         if shot is None:
             raise Fault(
-                f"the trace {self.path} has no {name} snapshot",
+                f"the trace {self.place} has no {name} snapshot",
                 f"status {self.manifest.status}; it has "
                 + (", ".join(shot.name for shot in self.manifest.snapshots) or "none"),
                 "record it again and let it end by itself, by --duration or by Ctrl-C",
@@ -303,10 +291,11 @@ class Trace(Displayed, by="tracer.describe:shown"):
         """All events, lazily (polars)."""
         import polars as pl
 
-        files = [self._files.inside(segment.file) for segment in self.segments]
-        if not files:
+        if not self.segments:
             return pl.LazyFrame(pa.table({n: pa.array([], t) for n, t in EVENT_COLUMNS.items()}))
-        return pl.scan_parquet(files)
+        if self._files.objects:
+            return scanned({name: _KINDS[name] for name in self.columns}, self._again)
+        return pl.scan_parquet([self._files.inside(segment.file) for segment in self.segments])
 
     @property
     def columns(self) -> list[str]:
@@ -351,20 +340,31 @@ class Trace(Displayed, by="tracer.describe:shown"):
                 yield {name: batch.column(name).to_numpy() for name in columns}
             return
         rows = 0
-        files = [self._files.inside(segment.file) for segment in self.segments]
-        for arrays in decoded(files, columns) if files else ():
+        for arrays in self._decoded(columns) if self.segments else ():
             rows += len(arrays[columns[0]])
             yield arrays
         if rows != self.rows:  # polars ends a stream in silence when somebody presses Ctrl-C
             how = f"{rows:,} of {self.rows:,} events came"
-            raise Fault(f"the trace {self.path} was not read to its end", how, "replay it again")
+            raise Fault(f"the trace {self.place} was not read to its end", how, "replay it again")
+
+    def _decoded(self, columns: list[str]) -> "Iterator[dict[str, NDArray[Any]]]":
+        if not self._files.objects:
+            return decoded([self._files.inside(segment.file) for segment in self.segments], columns)
+        batches = self._again(columns, AGAIN_ROWS)
+        return ahead({name: batch.column(name).to_numpy() for name in columns} for batch in batches)
+
+    def _again(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Events of a trace in a store, their values unchecked."""
+        parts = [segment.parts[0] for segment in self.segments]
+        return chain.from_iterable(self._files.batches(parts, {name: _KINDS[name] for name in columns}, rows))
 
     def _batches(self, columns: list[str], rows: int, *, thorough: bool = False) -> Iterator[pa.RecordBatch]:
-        kinds = EVENT_COLUMNS | OPTIONAL_COLUMNS
         checked, left = EventRows(self.manifest, self.zones, thorough=thorough), self.rows
-        for segment in self._stored:
+        parts = [segment.parts[0] for segment in self._stored]
+        streams = self._files.batches(parts, {name: _KINDS[name] for name in columns}, rows)
+        for segment, batches in zip(self._stored, streams, strict=True):
             done = 0
-            for batch in self._files.batches(segment.parts[0], {name: kinds[name] for name in columns}, rows):
+            for batch in batches:
                 checked.check(segment, batch, done)
                 done += batch.num_rows
                 yield batch.slice(0, left)

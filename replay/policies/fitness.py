@@ -13,7 +13,7 @@ def unfit(trace: Trace, setting: Setting) -> Fault | None:
     if not lacking:
         return None
     return Fault(
-        f"policy {setting.policy.name} cannot be replayed on {trace.path}",
+        f"policy {setting.policy.name} cannot be replayed on {trace.place}",
         f"it needs to know {in_words(lacking)}, which the trace does not tell",
         "choose another policy, or record a trace that tells it",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from replay.cli import AllowLoss, BackingWord, Json, StartWord, emit, finish, warn
-from tracer import Fault, Trace, human_bytes, open_trace
+from tracer import Fault, Place, Trace, human_bytes, open_trace
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ STEADY, SMALL = "steady", "4k"  # the defaults of `replay`
 
 def report(
     source: Annotated[
-        Path, typer.Argument(metavar="TRACE|DIR", help="A trace, or results that `replay -o DIR` wrote.")
+        str,
+        typer.Argument(
+            metavar="TRACE|DIR", help="A trace or its address, or results that `replay -o DIR` wrote."
+        ),
     ],
     *,
     out: Annotated[
@@ -49,22 +52,25 @@ def report(
     from replay.report.making import check_place, is_results, named_after, require, write
     from replay.report.material import Material
 
-    ready = is_results(source)
-    place = named_after(source) if out is None else out
-    trace = None if ready else open_trace(source)
+    given_as = Place.of(source)
+    ready = is_results(given_as)
+    place = named_after(given_as) if out is None else out
+    trace = None if ready else open_trace(given_as)
     if ready and (policy or start != STEADY or backing != SMALL):
         how = "these are results; --policy, --start and --backing say how to replay a trace"
-        raise Fault(f"{source} has been replayed already", how, "leave them out, or give the trace")
+        raise Fault(f"{given_as} has been replayed already", how, "leave them out, or give the trace")
     check_place(place, force=force)
     require()
-    material = Material.read(source) if trace is None else _replayed(trace, policy or [], start, backing)
+    material = (
+        Material.read(given_as.path) if trace is None else _replayed(trace, policy or [], start, backing)
+    )
     given = {
         "--policy": policy or [],
         "--start": _unless(STEADY, start),
         "--backing": _unless(SMALL, backing),
     }
     options = [word for name, values in given.items() for value in values for word in (name, value)]
-    size_bytes = write(material, place, ["pagetide", "report", str(source), *options, "-o", str(place)])
+    size_bytes = write(material, place, ["pagetide", "report", str(given_as), *options, "-o", str(place)])
     if as_json:
         emit({"page": str(place), "size_bytes": size_bytes, **material.answer})
     else:

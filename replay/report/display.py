@@ -89,7 +89,7 @@ def verdict(of: "Verdict") -> Shown:
         ("samples right in all orders", f"{of.right:,}", f"of {judged:,}"),
         ("events lost while recording", f"{f['lost_events']:,}", ""),
     ]
-    heading = f"{of.trace.path}: the model against the {of.snapshot.name} snapshot"
+    heading = f"{of.trace.place}: the model against the {of.snapshot.name} snapshot"
     return Shown(heading, ("", "count", "share"), rows, of.warnings)
 
 

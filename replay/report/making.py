@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from replay.output import aside, check_parent
 from replay.report.material import ANSWER, Material
 from replay.report.page import Made, html
-from tracer import Fault, Trace, open_trace
+from tracer import Fault, Place, Trace, open_trace
 
 if TYPE_CHECKING:
     from replay.api import Replay
@@ -37,7 +37,7 @@ def page(
     place = Path(out)
     check_place(place, force=force)
     require()
-    if not isinstance(source, Trace) and is_results(Path(source)):
+    if not isinstance(source, Trace) and is_results(source):
         if policies or options:
             raise Fault(f"{source} has been replayed already", "it holds results", "give a trace, or neither")
         material = Material.read(Path(source))
@@ -68,14 +68,16 @@ def replayed(
     return done, Material.of(done, kept)
 
 
-def is_results(source: Path) -> bool:
+def is_results(source: str | Path | Place) -> bool:
     """Whether `pagetide replay -o` wrote this folder."""
-    return (source / ANSWER).is_file()
+    place = Place.of(source)
+    return place.local and (place.path / ANSWER).is_file()
 
 
-def named_after(source: Path) -> Path:
+def named_after(source: str | Path | Place) -> Path:
     """The page of `guest.trace`, or of the folder `guest`, is `guest.html` in the current folder."""
-    name = source.resolve().name
+    place = Place.of(source)
+    name = place.path.resolve().name if place.local else place.name
     return Path(f"{name.removesuffix('.trace') or 'report'}.html")
 
 

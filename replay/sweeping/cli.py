@@ -14,7 +14,7 @@ from replay.cli import (
     HostText,
     Json,
     StartWord,
-    TracePath,
+    TraceText,
     emit,
     finish,
     host_of,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    trace: TracePath,
+    trace: TraceText,
     *,
     policy: Annotated[
         list[str],

@@ -69,7 +69,7 @@ class Sweep(Displayed, by="replay.report.display:swept"):
         rows = zip(named, self.pareto, self.summaries, strict=True)
         better = {name: "higher" if more else "lower" for name, more in OBJECTIVES.items()}
         return {
-            "trace": {**self.told, "path": str(self.trace.path)},
+            "trace": {**self.told, "path": str(self.trace.place)},
             "fidelity": self.fidelity,
             "options": identity_of(self.trace, self.options, self.costs)["options"],
             "policy": self.grid.policy.name,
@@ -143,7 +143,7 @@ class _Work:
         self.keys = {id(setting): key_of(setting) for setting in grid.settings}
         orders = sorted({setting.order for setting in grid.settings})
         self.ceilings = {order: ceiling(trace.manifest.guest, order) for order in orders}
-        sizes, subject = sizes_of(trace, options), str(trace.path)
+        sizes, subject = sizes_of(trace, options), str(trace.place)
         for order, bound in self.ceilings.items():
             refuse_larger(sizes, [bound], subject)
             largest = max((s for s in grid.settings if s.order == order), key=sizes.setting)
@@ -207,7 +207,7 @@ class _Work:
                 self.trace.warnings.append(line)
         found = {key: summary for one in self.passes for key, summary in one.summaries.items()}
         summaries = [found[self.keys[id(setting)]] for setting in self.grid.settings]
-        told = {**first.trace, "path": str(self.trace.path)}
+        told = {**first.trace, "path": str(self.trace.place)}
         return Sweep(self.trace, self.grid, self.options, self.costs, summaries, told, first.fidelity)
 
     def _refuse_other(self, first: dict[str, Any], other: dict[str, Any]) -> None:
@@ -215,7 +215,7 @@ class _Work:
         names = [name for name in first if name != "path" and first[name] != other.get(name)]
         if names:
             raise Fault(
-                f"the trace {self.trace.path} does not read the same in each pass",
+                f"the trace {self.trace.place} does not read the same in each pass",
                 "; ".join(f"{name}: {first[name]}, then {other.get(name)}" for name in names),
                 "see whether its files are whole, then sweep into another folder",
             )

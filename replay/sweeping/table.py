@@ -50,7 +50,7 @@ def sweep_table(done: Sweep) -> None:
 def _heading(console: Console, done: Sweep) -> None:
     told, grid = done.told, done.grid
     console.print(
-        f"{plain(str(done.trace.path))}: {told['events']:,} events over {told['duration_s']:.1f} s, "
+        f"{plain(str(done.trace.place))}: {told['events']:,} events over {told['duration_s']:.1f} s, "
         f"Linux {plain(told['kernel_release'])}\n"
         f"start {told['start']}, backing {told['backing']}",
         soft_wrap=True,
