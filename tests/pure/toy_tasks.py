@@ -32,7 +32,7 @@ def twice(number: int, _admit: Admit) -> int:
 
 
 def text_of(number: int, _admit: Admit) -> str:
-    return f"{number:01000}"
+    return f"{number:010000}"
 
 
 def who(_number: int, _admit: Admit) -> int:
@@ -87,6 +87,11 @@ def dies(task: tuple[str, int], _admit: Admit) -> int:
     if number == 3:
         os.write(2, b"cannot go on\n")
         os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def naps(number: int, _admit: Admit) -> int:
+    time.sleep(0.1)
     return number
 
 
