@@ -33,7 +33,7 @@ def findings(answer: dict[str, Any]) -> list[Finding]:
     choice = choose(rows)
     parts: Sequence[tuple[str, str, Callable[[Rows, Choice | None], list[str]]]] = (
         ("choice", "Which policy to choose", which),
-        ("differences", "Does the choice of a policy matter here?", apart),
+        ("differences", "Is another policy, or a patch, worth it?", apart),
         ("pieces", "What is out of reach at this order?", in_pieces),
         ("soon", "How soon does memory come back?", how_soon),
         ("price", "What does it cost?", at_what_price),
