@@ -60,15 +60,16 @@ def call(
     usual = Options()
     asked = [each if isinstance(each, str) else each.named for each in policies]
     given = options or usual
-    changed = {
-        each.name: getattr(given, each.name)
-        for each in fields(given)
-        if each.name != "threads" and getattr(given, each.name) != getattr(usual, each.name)
-    }
+    told, unasked = (
+        {each.name: repr(getattr(of, each.name)) for each in fields(of)} for of in (given, usual)
+    )
+    changed = {name for name, value in told.items() if value != unasked[name]} - {"threads"}
     words = [repr(str(source.path if isinstance(source, Trace) else source)), repr(str(place))]
     words += [repr(asked)] if asked or changed else []
     if changed:
-        words.append(f"replay.Options({', '.join(f'{name}={value!r}' for name, value in changed.items())})")
+        words.append(
+            f"replay.Options({', '.join(f'{name}={told[name]}' for name in told if name in changed)})"
+        )
     return f"replay.page({', '.join(words)})"
 
 
