@@ -203,6 +203,7 @@ def test_a_trace_without_time_says_what_is_missing(answer: dict[str, Any]) -> No
     assert "Record for longer" in only.lines[1]
     assert trust(empty).word == NO
     assert only.title in page_of(empty)
+    assert "the choice" not in page_of(empty)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def _nothing(rows: Rows) -> Finding:
         "nothing",
         "There is nothing to judge yet",
         [
-            f"The trace has {what}: no time in which memory could come back.",
+            f"The trace has {what}: nothing happened by which memory could come back.",
             (
                 "Record for longer, at best some minutes under the load that matters: `pagetide record "
                 "guest.trace --duration 5min`."
