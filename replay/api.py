@@ -50,6 +50,10 @@ class Replay(Displayed, by="replay.report.display:replayed"):
             "path": str(self.trace.place),
             "status": manifest.status,
             "kernel_release": manifest.guest.kernel_release,
+            "cpus": manifest.guest.cpus,
+            "pageblock_order": manifest.guest.pageblock_order,
+            "program": _program(manifest.command_line),
+            "own_reporting": {"active": manifest.reporting.active, "order": manifest.reporting.order},
             "events": self.trace.rows,
             "partial": None if partial is None else {"what": partial.what, "how": partial.how},
             "duration_s": (last_ns - first_ns) / 1e9,
@@ -119,6 +123,11 @@ def replay(
     return Replay(opened, results, fidelity_of(opened, runs[0]), runs[0].group.start, left_out)
 
 
+def _program(command_line: list[str]) -> str | None:
+    """The name of the program that a recording ran; None where it ran none."""
+    return command_line[-1] if "--" in command_line[:-1] else None
+
+
 def defaulted(options: Options | None, costs: Costs | None) -> tuple[Options, Costs]:
     """What was given, or the defaults.
 
@@ -141,7 +150,7 @@ def settled(trace: Trace, policies: Sequence[str | Setting]) -> tuple[list[Setti
         Fault: as `replay`.
     """
     asked = _settings(policies, trace.manifest.guest)
-    return (asked, []) if asked else _comparison(trace)
+    return (asked, []) if asked else comparable(trace)
 
 
 def _settings(policies: Sequence[str | Setting], guest: Guest) -> list[Setting]:
@@ -164,7 +173,7 @@ def wrong_kind(name: str, value: object, wanted: str) -> Fault:
     return Fault(f"{name}={value!r} is not possible", f"it is a {type(value).__name__}", f"give {wanted}")
 
 
-def _comparison(trace: Trace) -> tuple[list[Setting], list[str]]:
+def comparable(trace: Trace) -> tuple[list[Setting], list[str]]:
     """All policies that a trace tells enough for, and a line for each that is left out."""
     settings, faults = [], list(unusable().values())
     for setting in comparison(trace.manifest.guest):

@@ -73,6 +73,17 @@ def ceiling(guest: Guest, order: int) -> Setting:
     return policy_named(CEILING).settle(guest, {"order": order})
 
 
+def levers(guest: Guest) -> list[Setting]:
+    """What a stock kernel does by itself, with one knob turned: each that is worth showing beside it.
+
+    None at an order above its own, nor what its own is already.
+    """
+    policy = policy_named(OWN)
+    usual = policy.settle(guest, {})
+    turned = [policy.settle(guest, {name: knob.shown}) for name, knob in policy.knobs.items() if knob.shown]
+    return [each for each in turned if each.params != usual.params and each.order <= usual.order]
+
+
 def own(guest: Guest, order: int | None) -> Setting:
     """What a stock kernel's own free page reporting does, at its reporting order if that is known."""
     return policy_named(OWN).settle(guest, {} if order is None else {"order": order})

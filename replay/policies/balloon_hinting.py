@@ -35,6 +35,7 @@ from replay.policies.protocol import (
     TELL,
     UNREGISTERED,
     WAKE,
+    Knob,
     Policy,
     Program,
     new_memory,
@@ -154,6 +155,11 @@ POLICY = Policy(
     needs_of_kernel="Linux 4.20, a balloon with free page hinting; takes all large blocks meanwhile",
     build=_build,
     since="4.20",
+    knobs={
+        "first": Knob("a host that asks then", "4.20"),
+        "every": Knob("a host that asks as often", "4.20"),
+        "hold": Knob("a host that takes as long", "4.20"),
+    },
     caution="made for live migration: each run allocates all large free blocks of the guest and tells all "
     "of them again",
 )

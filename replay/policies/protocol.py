@@ -141,6 +141,21 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Knob:
+    """A parameter of a policy that a released kernel has: how one would turn it there.
+
+    Attributes:
+        how: what it takes, in words that follow "with".
+        since: the first Linux release that can be set so; empty while it takes a patch.
+        shown: a value worth showing beside the default, as a user writes it; empty for none.
+    """
+
+    how: str
+    since: str = ""
+    shown: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """A registered policy.
 
@@ -153,6 +168,8 @@ class Policy:
         since: the first Linux release that has it; empty while none does.
         bound: what it bounds (`BOUNDS`); empty for what a kernel could do.
         caution: why one would not run it all the time, in words; empty where nothing speaks against it.
+        knobs: of a policy that a released kernel has, by parameter: how it is turned there. What is not
+            among them is fixed in the kernel's source.
     """
 
     name: str
@@ -167,6 +184,7 @@ class Policy:
     since: str = ""
     bound: str = ""
     caution: str = ""
+    knobs: Mapping[str, Knob] = field(default_factory=dict)
 
     def settle(self, guest: Guest, given: Mapping[str, Any]) -> Setting:
         """All parameters, from what was given (see `Parameter.settled`) and the defaults of this guest.

@@ -31,6 +31,7 @@ from replay.policies.protocol import (
     TELL,
     UNREGISTERED,
     WAKE,
+    Knob,
     Policy,
     Program,
 )
@@ -225,7 +226,7 @@ POLICY = Policy(
     summary="free page reporting as in Linux 5.7 and later",
     parameters=(
         ORDER,
-        Parameter("kernel", ("5.7", "5.10"), "5.10", "whose defaults: 5.7 to 5.9, or any since"),
+        Parameter("kernel", ("5.7", "5.10"), "5.10", "whose rules: 5.7 is Linux 5.7 to 5.9, 5.10 any since"),
         delay(2 * SECOND_NS, "from the first request to the pass"),
         Parameter("capacity", "int", 32, "blocks in one report call", minimum=1),
         Parameter("budget", "int", 16, "a pass takes about 1/budget of each list", minimum=1),
@@ -244,4 +245,11 @@ POLICY = Policy(
     since="5.7",
     without={WATERMARKS: "the zones' watermarks were not recorded: its gate never refuses a zone"},
     presets={"kernel": {"5.7": {"putback": "head"}}},
+    knobs={
+        "order": Knob("the module parameter `page_reporting.page_reporting_order`", "5.14", "5"),
+        "delay": Knob("another constant in the kernel's source", shown="100ms"),
+        "capacity": Knob("a device that asks for it", "7"),
+        "kernel": Knob("a kernel of that age", "5.7"),
+        "putback": Knob("another line in the kernel's source"),
+    },
 )

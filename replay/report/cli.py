@@ -1,5 +1,6 @@
 """`pagetide report`: the page of a trace, or of results."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,8 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="NAME[:key=value,...]",
-            help="Of a trace: a policy and its parameters; may be repeated. Default: all of them.",
+            help="Of a trace: a policy and its parameters; may be repeated. Default: all of them, and what "
+            "a stock kernel does by itself with a lower order, and with a shorter delay.",
         ),
     ] = None,
     start: StartWord = STEADY,
@@ -70,7 +72,8 @@ def report(
         "--backing": _unless(SMALL, backing),
     }
     options = [word for name, values in given.items() for value in values for word in (name, value)]
-    size_bytes = write(material, place, ["pagetide", "report", str(given_as), *options, "-o", str(place)])
+    command = shlex.join(["pagetide", "report", str(given_as), *options, "-o", str(place)])
+    size_bytes = write(material, place, command)
     if as_json:
         emit({"page": str(place), "size_bytes": size_bytes, **material.answer})
     else:

@@ -1,7 +1,7 @@
 """A page from a trace or from results, written in its place whole."""
 
-import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,9 +44,33 @@ def page(
     else:
         opened = source if isinstance(source, Trace) else open_trace(source)
         _, material = replayed(opened, policies, options)
-    words = ["pagetide", "report", material.answer["trace"]["path"], "-o", str(place)]
-    write(material, place, words)
+    write(material, place, call(source, place, policies, options))
     return place
+
+
+def call(
+    source: Trace | str | Path,
+    place: Path,
+    policies: "Sequence[str | Setting]" = (),
+    options: "Options | None" = None,
+) -> str:
+    """The call of `page` that makes a page again, as Python writes it."""
+    from replay.engine import Options
+
+    usual = Options()
+    asked = [each if isinstance(each, str) else each.named for each in policies]
+    given = options or usual
+    told, unasked = (
+        {each.name: repr(getattr(of, each.name)) for each in fields(of)} for of in (given, usual)
+    )
+    changed = {name for name, value in told.items() if value != unasked[name]} - {"threads"}
+    words = [repr(str(source.path if isinstance(source, Trace) else source)), repr(str(place))]
+    words += [repr(asked)] if asked or changed else []
+    if changed:
+        words.append(
+            f"replay.Options({', '.join(f'{name}={told[name]}' for name in told if name in changed)})"
+        )
+    return f"replay.page({', '.join(words)})"
 
 
 def replayed(
@@ -55,17 +79,33 @@ def replayed(
     options: "Options | None" = None,
     tell: Callable[[int], None] = lambda _rows: None,
 ) -> "tuple[Replay, Material]":
-    """A trace replayed with all that a page shows, and compared with its end snapshot."""
-    from dataclasses import replace
+    """A trace replayed with all that a page shows, and compared with its end snapshot.
 
+    `policies`: none means those of `settings`.
+    """
     from replay.api import replay
     from replay.checked import check_all
     from replay.engine import Options
 
     kept = replace(options or Options(), logging=True, fragmentation=True, address_map=True)
-    done = replay(trace, policies, kept, tell)
+    asked, left_out = (policies, list[str]()) if policies else settings(trace)
+    done = replace(replay(trace, asked, kept, tell), left_out=left_out)
     check_all(done)
     return done, Material.of(done, kept)
+
+
+def settings(trace: Trace) -> "tuple[list[Setting], list[str]]":
+    """What a page shows unasked: all policies, as `replay` has them, and beside what a stock kernel does
+    by itself that with a knob turned. And a line for each policy that the trace tells too little for.
+    """
+    from replay.api import comparable
+    from replay.policies import OWN, levers
+
+    shown, left_out = comparable(trace)
+    places = [place for place, each in enumerate(shown, 1) if each.policy.name == OWN]
+    for place in places:
+        shown[place:place] = levers(trace.manifest.guest)
+    return shown, left_out
 
 
 def is_results(source: str | Path | Place) -> bool:
@@ -108,8 +148,10 @@ def require() -> None:
     bundle()
 
 
-def write(material: Material, out: Path, command: Sequence[str]) -> int:
+def write(material: Material, out: Path, made_by: str) -> int:
     """Write the page of what was replayed; returns its size in bytes.
+
+    `made_by`: the command that makes it again, or the call in Python.
 
     Raises:
         Fault: when it cannot be written.
@@ -117,7 +159,7 @@ def write(material: Material, out: Path, command: Sequence[str]) -> int:
     from replay.report.figures import figures
 
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    told = html(material, figures(material), Made(shlex.join(command), when)).encode()
+    told = html(material, figures(material), Made(made_by, when)).encode()
     with aside(out) as temporary:
         temporary.write_bytes(told)
     return len(told)

@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Any
 
 from replay.policies import registry
-from replay.policies.protocol import CEILING, FLOOR, Policy
-from replay.report.labels import labels
+from replay.policies.protocol import CEILING, FLOOR, Knob, Policy
+from replay.report.labels import labels, turned
 
 GIB_MINUTE = (1 << 30) * 60  # in byte seconds
 
@@ -20,12 +20,14 @@ class Row:
         told: the result, as in `--json`.
         policy: None where no policy of that name is installed here.
         duration_s: of the replay.
+        turned: its parameters that are not the policy's defaults.
     """
 
     label: str
     told: dict[str, Any]
     policy: Policy | None
     duration_s: float
+    turned: tuple[str, ...] = ()
 
     @property
     def order(self) -> int:
@@ -39,8 +41,23 @@ class Row:
 
     @property
     def since(self) -> str:
-        """The first Linux that has it, or nothing."""
-        return self.policy.since if self.policy else ""
+        """The first Linux that can be set so, or nothing."""
+        if self.policy is None or not self.policy.since:
+            return ""
+        releases = [self.policy.since, *(knob.since if knob else "" for knob in self.knobs)]
+        return max(releases, key=_release) if all(releases) else ""
+
+    @property
+    def knobs(self) -> list[Knob | None]:
+        """How one turns those that are turned, in a policy that a kernel has; None: fixed in its source."""
+        if self.policy is None or not self.policy.since:
+            return []
+        return [self.policy.knobs.get(name) for name in self.turned]
+
+    @property
+    def how(self) -> str:
+        """What it takes to set a released policy so, in words; nothing for its defaults."""
+        return " and ".join(knob.how if knob else "other code in the kernel" for knob in self.knobs)
 
     @property
     def caution(self) -> str:
@@ -57,7 +74,9 @@ class Row:
         """Who has it, in a few words."""
         if self.bound:
             return "no reporting" if self.bound == FLOOR else "no kernel can: a bound"
-        return f"Linux {self.since} and later" if self.since else "no kernel has it: a patch"
+        if not self.since:
+            return f"a patch: {self.how}" if self.how else "a patch: no kernel has it"
+        return f"Linux {self.since} and later" + (f", with {self.how}" if self.how else "")
 
     @property
     def byte_seconds(self) -> float:
@@ -75,6 +94,11 @@ class Row:
         return float(self.told["baseline_gib_min"]) * GIB_MINUTE / self.duration_s if self.duration_s else 0.0
 
     @property
+    def of_memory(self) -> float | None:
+        """Reclaimed on average, as a share of the guest's memory; None where it has none."""
+        return self.mean_bytes / self.managed_bytes if self.managed_bytes else None
+
+    @property
     def share(self) -> float | None:
         """Of what the ceiling at its order reclaims."""
         share: float | None = self.told["reclaimed"]["share_of_oracle"]
@@ -89,10 +113,21 @@ class Row:
         """Bytes on average; None where that is not known."""
         return None if byte_seconds is None or not self.duration_s else byte_seconds / self.duration_s
 
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each parameter is, by name; empty where that is not known here."""
+        known = {each.name: each.meaning for each in self.policy.parameters} if self.policy else {}
+        return {name: known.get(name, "") for name in self.told["params"]}
+
     @cached_property
     def piece_bytes(self) -> int:
         """The size of a unit."""
         return int(self.told["page_size"]) << self.order
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """A Linux release, so that releases can be compared."""
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 @dataclass(frozen=True)
@@ -106,8 +141,15 @@ class Rows:
     def of(cls, answer: dict[str, Any]) -> "Rows":
         """Of what `pagetide replay --json` prints."""
         known, results = registry(), answer["results"]
+        usual_order = answer["trace"].get("pageblock_order")
         rows = [
-            Row(label, told, known.get(told["policy"]), answer["trace"]["duration_s"])
+            Row(
+                label,
+                told,
+                known.get(told["policy"]),
+                answer["trace"]["duration_s"],
+                turned(told, results, usual_order),
+            )
             for label, told in zip(labels(results), results, strict=True)
         ]
         return cls(rows, answer["trace"])
@@ -134,8 +176,10 @@ class Rows:
 
     @property
     def by_use(self) -> list[Row]:
-        """What one can have, then what one cannot, each with the most reclaimed first."""
-        return sorted(self.rows, key=lambda row: (bool(row.bound), bool(row.caution), -row.byte_seconds))
+        """What one can have today, then with a patch, then what one cannot: each the most reclaimed first."""
+        return sorted(
+            self.rows, key=lambda row: (bool(row.bound), bool(row.caution), not row.since, -row.byte_seconds)
+        )
 
     @property
     def today(self) -> list[Row]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replay.parameters import word_of
 from replay.report.theme import theme
 from tracer import Fault, human_bytes, plain
 from tracer.units import human_duration
@@ -19,6 +20,7 @@ from tracer.units import human_duration
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+NONE = "\N{EN DASH}"  # where there is nothing to say
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -100,7 +102,13 @@ def environment(folder: Path = TEMPLATES) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"worded": worded, "size": human_bytes, "lasts": human_duration, "plain": plain}
+    environment.filters |= {
+        "worded": worded,
+        "size": human_bytes,
+        "lasts": lasts,
+        "plain": plain,
+        "written": word_of,
+    }
     return environment
 
 
@@ -108,6 +116,11 @@ def _missing(error: ModuleNotFoundError) -> Fault:
     return Fault(
         "a page cannot be made", f"there is no module {error.name}", "pip install 'pagetide[report]'"
     )
+
+
+def lasts(duration_s: float | None) -> str:
+    """A duration, or an en dash where there is none."""
+    return NONE if duration_s is None else human_duration(duration_s)
 
 
 def worded(text: str) -> Any:  # noqa: ANN401 - jinja2's Markup

@@ -1,4 +1,4 @@
-"""The table of the page: the numbers of `--json`, each with its own value beside what people read."""
+"""The tables of the page: the numbers of `--json`, each with its own value beside what people read."""
 
 import json
 from collections.abc import Callable
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.report.rows import Row
+from replay.report.sheet import NONE
 from replay.tables import shorter
 from tracer import human_bytes
 from tracer.units import human_duration
-
-NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Cell:
-    """What people read, and the value as JSON."""
+    """What people read, below which title, and the value as JSON."""
 
     key: str
+    title: str
     text: str
     value: str
 
@@ -52,6 +52,7 @@ GROUPS = (
     Group(
         "how much",
         (
+            Column("params.order", "order", str, "of the least pieces that it reports"),
             Column("reclaimed.mean_bytes", "mean", human_bytes, "reclaimed, on average"),
             Column(
                 "reclaimed.share_of_oracle",
@@ -77,9 +78,19 @@ GROUPS = (
     Group(
         "at what price",
         (
-            Column("cost_s.total", "CPU", human_duration, "of host and guest, estimated"),
+            Column("cost_s.total", "CPU", human_duration, "of host and guest, estimated; the next three"),
+            Column(
+                "cost_s.refault", "host: refaults", human_duration, "backing memory anew; the guest waits"
+            ),
+            Column("cost_s.discard", "host: taking", human_duration, "discarding what is reported"),
+            Column("cost_s.walk", "guest: finding", human_duration, "walking lists and moving blocks"),
             Column("refaults.bytes", "refaulted", human_bytes, "reclaimed, then used again"),
             Column("reports.calls", "calls", _count, "to the host"),
+        ),
+    ),
+    Group(
+        "what else it does",
+        (
             Column("reports.passes", "passes", _count, "over the free lists"),
             Column(
                 "reports.redundant_bytes",
@@ -113,11 +124,12 @@ def value_of(told: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - what JSON
     return told
 
 
-def cells(row: Row) -> list[Cell]:
-    """A row's cells, in the order of GROUPS."""
-    return [_cell(row, column) for group in GROUPS for column in group.columns]
+def cells(row: Row, group: Group) -> list[Cell]:
+    """A row's cells in a group."""
+    return [_cell(row, column) for column in group.columns]
 
 
 def _cell(row: Row, column: Column) -> Cell:
     value = value_of(row.told, column.key)
-    return Cell(column.key, NONE if value is None else column.written(value), json.dumps(value))
+    text = NONE if value is None else column.written(value)
+    return Cell(column.key, column.title, text, json.dumps(value))

@@ -33,7 +33,7 @@ def findings(answer: dict[str, Any]) -> list[Finding]:
     choice = choose(rows)
     parts: Sequence[tuple[str, str, Callable[[Rows, Choice | None], list[str]]]] = (
         ("choice", "Which policy to choose", which),
-        ("differences", "Does the choice of a policy matter here?", apart),
+        ("differences", "Is another policy, or a patch, worth it?", apart),
         ("pieces", "What is out of reach at this order?", in_pieces),
         ("soon", "How soon does memory come back?", how_soon),
         ("price", "What does it cost?", at_what_price),
@@ -51,7 +51,7 @@ def _nothing(rows: Rows) -> Finding:
         "nothing",
         "There is nothing to judge yet",
         [
-            f"The trace has {what}: no time in which memory could come back.",
+            f"The trace has {what}: nothing happened by which memory could come back.",
             (
                 "Record for longer, at best some minutes under the load that matters: `pagetide record "
                 "guest.trace --duration 5min`."

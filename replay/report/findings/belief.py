@@ -1,7 +1,7 @@
 """How far the numbers go."""
 
 from replay.report.choice import Choice
-from replay.report.findings.words import listed, whom
+from replay.report.findings.words import listed, path_of, whom
 from replay.report.rows import Row, Rows
 from tracer import human_bytes
 from tracer.units import human_duration
@@ -41,12 +41,28 @@ def _start(rows: Rows, row: Row | None) -> str:
         )
     if row is None or start != "steady":
         return ""
-    begin = row.told["reclaimed"]["start_bytes"]
     return (
-        f"Assumed, for all policies alike: the guest has been up for a while, and {human_bytes(begin)} "
-        "were reclaimed before the first event. On a short trace that makes policies look alike, and "
-        "using that memory again is among the refaults (`--start cold` begins with nothing reported)."
+        f"Assumed, for all policies alike: the guest has been up for a while. {_assumed(row)} That makes "
+        "policies look alike, the more the shorter the trace is, and using that memory again is among the "
+        f"refaults. `pagetide report {path_of(rows)} --start cold -o cold.html` begins with nothing "
+        "reported."
     )
+
+
+def _assumed(row: Row) -> str:
+    """How much of what is back was so at the start, and how much came by what was replayed."""
+    begin, mean, reports = row.told["reclaimed"]["start_bytes"], row.mean_bytes, row.told["reports"]
+    told = max(reports["bytes"] - reports["redundant_bytes"] - reports["acknowledged_only_bytes"], 0)
+    line = (
+        f"{human_bytes(begin)} were reclaimed before the first event, and `{row.label}` gave back "
+        f"{human_bytes(told)} while the trace ran"
+    )
+    if begin + told:
+        line += f": {begin / (begin + told):.0%} of all that came back is assumed"
+    left = min(begin - row.told["refaults"]["bytes"], mean)
+    if left > 0:
+        line += f". At least {human_bytes(left)} of the {human_bytes(mean)} on average are nothing else"
+    return f"{line}."
 
 
 def _divergence(rows: Rows, row: Row) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from replay.report.choice import WORTH, Choice
-from replay.report.findings.words import listed, path_of, piece_of, whom
+from replay.report.findings.words import listed, path_of, percent, piece_of, whom
 from replay.report.rows import Row, Rows
 from tracer import human_bytes
 from tracer.units import human_duration
@@ -30,7 +30,7 @@ def in_pieces(rows: Rows, choice: Choice | None) -> list[str]:
     if row is None:
         return []
     free = row.told["free"]
-    total, stranded = free["byte_seconds"], free["stranded_byte_seconds"]
+    total, stranded = free["byte_seconds"], _stranded(row)
     if not total:
         return ["No memory was free at any time."]
     lines = [
@@ -40,11 +40,10 @@ def in_pieces(rows: Rows, choice: Choice | None) -> list[str]:
             f"no policy gets at it at order {row.order}."
         )
     ]
-    if (
-        not row.order
-        or stranded < WORTH * total
-        or any(each.order < row.order and not each.bound for each in rows.rows)
-    ):
+    lower = [each for each in rows.rows if each.order < row.order and not each.bound]
+    if lower:
+        return [*lines, *_lower(row, lower)]
+    if not row.order or stranded < WORTH * total:
         return lines
     if row.since:
         policy = row.told["policy"]
@@ -54,6 +53,23 @@ def in_pieces(rows: Rows, choice: Choice | None) -> list[str]:
             f"{policy}:order=5 --policy {policy}:order=0`."
         )
     return lines
+
+
+def _stranded(row: Row) -> float:
+    """Byte seconds in too small pieces, without what came back before its piece was broken."""
+    told = row.told["unreclaimed"]["stranded"]
+    return float(row.told["free"]["stranded_byte_seconds"] if told is None else told)
+
+
+def _lower(row: Row, lower: list[Row]) -> list[str]:
+    """What is in too small pieces at lower orders that were replayed, a line for each order."""
+    stranded = {each.order: each for each in sorted(lower, key=lambda each: each.order, reverse=True)}
+    return [
+        f"At order {order} (pieces of {piece_of(each)}) it is "
+        f"{human_bytes(_stranded(each) / row.duration_s)}, "
+        f"{_stranded(each) / each.told['free']['byte_seconds']:.1%}."
+        for order, each in stranded.items()
+    ]
 
 
 def how_soon(rows: Rows, choice: Choice | None) -> list[str]:
@@ -72,8 +88,8 @@ def how_soon(rows: Rows, choice: Choice | None) -> list[str]:
     lines = [
         (
             f"With `{row.label}` half of what it reports is back at the host "
-            f"{human_duration(latency['p50'])} after it became free, 90 % within "
-            f"{human_duration(latency['p90'])}, 99 % within {human_duration(latency['p99'])}."
+            f"{human_duration(latency['p50'])} after it became free, 90% within "
+            f"{human_duration(latency['p90'])}, 99% within {human_duration(latency['p99'])}."
         ),
         f"Of what became free in whole pieces, {_by_when(row)}. {rest}" if row.told["incidence"] else rest,
     ]
@@ -115,26 +131,39 @@ def at_what_price(rows: Rows, choice: Choice | None) -> list[str]:
     row = whom(rows, choice)
     if row is None:
         return []
-    told = row.told
-    refaults, cost, calls = told["refaults"]["bytes"], told["cost_s"], told["reports"]["calls"]
-    lines = [
+    cost, calls = row.told["cost_s"], row.told["reports"]["calls"]
+    return [
         (
             f"`{row.label}` takes {human_duration(row.cpu_s)} of CPU of host and guest in "
-            f"{human_duration(row.duration_s)} ({row.cpu_s / row.duration_s:.2%} of one CPU, estimated) "
-            f"and {calls:,} report calls."
+            f"{human_duration(row.duration_s)} ({percent(row.cpu_s / row.duration_s)} of one CPU, estimated) "
+            f"and {calls:,} report call{'s' if calls != 1 else ''}."
         ),
-        f"Most of the price is memory that is used again: {human_bytes(refaults)} had to be backed anew, "
-        f"{human_duration(cost['refault'])} of that CPU. All the rest, reporting included, takes "
-        f"{human_duration(max(row.cpu_s - cost['refault'], 0.0))}."
-        if refaults
-        else "Nothing that was reclaimed was used again, so nothing had to be backed anew.",
+        *_used_again(rows, row),
+        (
+            f"Reporting itself: {human_duration(cost['walk'])} of the guest's CPU to find the memory, "
+            f"{human_duration(cost['discard'])} of the host's to take it. Exits for the calls are not in it."
+        ),
+    ]
+
+
+def _used_again(rows: Rows, row: Row) -> list[str]:
+    """What memory costs that comes back and is used again, and whose doing that is."""
+    refaults = row.told["refaults"]["bytes"]
+    if not refaults:
+        return ["Nothing that was reclaimed was used again, so nothing had to be backed anew."]
+    lines = [
+        (
+            f"Memory that is used again: {human_bytes(refaults)} had to be backed anew, "
+            f"{human_duration(row.told['cost_s']['refault'])} of the host's CPU, and a CPU of the guest "
+            "waits meanwhile."
+        )
     ]
     most = [each for each in rows.rows if each.bound and each.order == row.order and each.byte_seconds]
-    if refaults and most:
+    if most:
         best = max(most, key=lambda each: each.byte_seconds)
         lines.append(
             f"With `{best.label}`, which no kernel can do, {human_bytes(best.told['refaults']['bytes'])} "
-            "would be: so much is the load's doing, not the policy's."
+            "would have to be: so much is the load's doing, not the policy's."
         )
     return lines
 

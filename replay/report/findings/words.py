@@ -1,6 +1,7 @@
 """What sentences of all findings are made of."""
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from replay.report.choice import Choice
@@ -31,6 +32,16 @@ def listed(parts: Any) -> str:  # noqa: ANN401 - any iterable of text
     return f"{', '.join(first)} and {last}" if first else str(last)
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """A number with its noun."""
-    return f"{count} {one if count == 1 else many}"
+def percent(share: float) -> str:
+    """A share, to a tenth of a percent."""
+    return f"{share:.1%}" if share >= 0.001 or not share else "less than 0.1%"
+
+
+def times(what: str, one: float, other: float, write: Callable[[Any], str]) -> str:
+    """How much of something there is after it was `one`: a factor, and both as people write them."""
+    if not one:
+        noun = what.removeprefix("the ")
+        return f"{write(other)} of {noun} instead of none" if other else f"no {noun}"
+    factor = other / one
+    told = f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
+    return f"{told}x {what} ({write(one)} to {write(other)})"
