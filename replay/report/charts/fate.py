@@ -70,7 +70,8 @@ def trimmed(shares: dict[int, dict[str, Any]]) -> tuple[float, float]:
     """The first and the last time (s) between which any band changes by `LEAST` or more."""
     times = [float(x) for x in next(iter(shares.values()))["within_s"]]
     if any([float(x) for x in told["within_s"]] != times for told in shares.values()):
-        return min(float(t["within_s"][0]) for t in shares.values()), max(float(t["within_s"][-1]) for t in shares.values())
+        ends = [float(told["within_s"][k]) for told in shares.values() for k in (0, -1)]
+        return min(ends), max(ends)
     lines = [told[key] for told in shares.values() for key in OF.values()]
     first = [k for k in range(len(times)) if any(abs(line[k] - line[0]) >= LEAST for line in lines)]
     last = [k for k in range(len(times)) if any(abs(line[k] - line[-1]) >= LEAST for line in lines)]

@@ -25,7 +25,8 @@ MARGIN = 1.06  # of the horizontal axis
 LEAST_SPAN = 0.05  # of the vertical axis: less is no difference
 SAME = 0.01  # of a price or of memory: less is no difference
 APART = 0.1  # of the highest price: from here on a price tells policies apart
-LINE, BESIDE, WIDE = 0.056, 0.045, 0.4  # of the axes: height of a name, its distance, its reach on a phone
+LINE, BESIDE, WIDE = 0.056, 0.045, 0.6  # of the axes: height of a name, its distance, its reach on a phone
+TURN = 0.4  # of the horizontal axis: names of points further to the right are on their left
 
 
 def figure(material: Material, cast: Cast) -> Figure:
@@ -90,9 +91,9 @@ def axis_of(costs: dict[int, float], price: str) -> tuple[dict[int, float], list
 
 
 def points(shown: list[int], cast: Cast) -> list[dict[str, Any]]:
-    """For each price and result: `price`, `policy`, `cost`, `y` (GiB), `bound`, `best` (undominated among what
-    a kernel can do), where it is on the axis (`x`, from 0 to 1), and where its name goes: `name_x`, `name_y`,
-    `side` (of the text that is there).
+    """For each price and result: `price`, `policy`, `cost`, `y` (GiB), `bound`, `own` (the cross is through
+    it), `best` (undominated among what a kernel can do), where it is on the axis (`x`, from 0 to 1), and
+    where its name goes: `name_x`, `name_y`, `side` (of the text that is there).
     """
     gets = {i: _gets(cast.results[i]) for i in shown}
     low, high = span(list(gets.values()))
@@ -113,9 +114,9 @@ def points(shown: list[int], cast: Cast) -> list[dict[str, Any]]:
                 "bound": i not in real,
                 "best": i in best,
                 "own": i == _own(shown, cast),
-                "name_x": at[i] + (-1 if at[i] > 0.5 else 1) * BESIDE,
+                "name_x": at[i] + (-1 if at[i] > TURN else 1) * BESIDE,
                 "name_y": low + names[i] * (high - low),
-                "side": "right" if at[i] > 0.5 else "left",
+                "side": "right" if at[i] > TURN else "left",
             }
             for i in shown
         ]
@@ -151,8 +152,13 @@ def _beats(costs: dict[int, float], gets: dict[int, float], one: int, other: int
     return not dearer and not gets_less and (cheaper or gets_more)
 
 
+def _middle(x: float) -> float:
+    """Of the name of a point."""
+    return x + (-WIDE if x > TURN else WIDE) / 2
+
+
 def spread(at: dict[int, tuple[float, float]]) -> dict[int, float]:
-    """Heights for the names of points at (x, y), all as shares of the axes: those on the same side that would
+    """Heights for the names of points at (x, y), all as shares of the axes: those that would
     be on top of each other are pushed apart, in their points' order.
     """
     placed = {i: y for i, (_, y) in at.items()}
@@ -160,7 +166,7 @@ def spread(at: dict[int, tuple[float, float]]) -> dict[int, float]:
     near = [
         (low, high)
         for low, high in combinations(order, 2)
-        if abs(at[low][0] - at[high][0]) < WIDE and (at[low][0] > 0.5) == (at[high][0] > 0.5)
+        if abs(_middle(at[low][0]) - _middle(at[high][0])) < WIDE
     ]
     for _ in range(200):
         for low, high in near:
@@ -177,13 +183,14 @@ def _axes(drawn: list[dict[str, Any]], shown: list[int], cast: Cast) -> tuple[al
         _, ends = axis_of({i: float(of(cast.results[i])) for i in shown}, price)
         said[price], at[price] = steps(ends, price)
     low, high = span([each["y"] for each in drawn])
+    place = f"indexof({json.dumps(at)}[price], datum.value)"
     x = alt.X(
         "x:Q",
         title=None,
         scale=alt.Scale(domain=[0, 1], nice=False),
         axis=alt.Axis(
             values=alt.ExprRef(f"{json.dumps(at)}[price]"),
-            labelExpr=f"format({json.dumps(said)}[price][indexof({json.dumps(at)}[price], datum.value)], '~s')",
+            labelExpr=f"format({json.dumps(said)}[price][{place}], '~s')",
             grid=True,
         ),
     )
@@ -204,8 +211,8 @@ def _chart(drawn: list[dict[str, Any]], shown: list[int], cast: Cast) -> Drawn:
     x, y = _axes(drawn, shown, cast)
     colours = alt.Scale(domain=names, range=[cast.colours[i] for i in shown])
     shapes = alt.Scale(domain=names, range=[cast.shapes[i] for i in shown])
-    own = base.transform_filter("datum.own")
-    cross = [own.mark_rule(strokeWidth=1, opacity=0.6).encode(**{name: of}) for name, of in (("x", x), ("y", y))]
+    own = base.transform_filter("datum.own").mark_rule(strokeWidth=1, opacity=0.6)
+    cross = [own.encode(x), own.encode(y)]
     front = (
         base.transform_filter("datum.best")
         .mark_line(strokeWidth=1.5, strokeDash=[4, 3], color=GREY)
@@ -229,7 +236,7 @@ def _chart(drawn: list[dict[str, Any]], shown: list[int], cast: Cast) -> Drawn:
 
 
 def _named(base: alt.Chart, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """The points' names, each joined to its point, and the price's, since no axis has a title that changes."""
+    """The points' names, each joined to its point, and the price's: no axis has a title that changes."""
     leader = base.mark_rule(color=GREY, strokeWidth=1, opacity=0.7).encode(
         x, y, alt.X2("name_x"), alt.Y2("name_y")
     )

@@ -57,7 +57,9 @@ def _chart(wide: pl.DataFrame, cast: Cast) -> Drawn:
     keys = [f"p{i}" for i in every]
     few = len(cast.main) < len(every)
     name = f"All {len(every)} policies "
-    shown_all = alt.param(name="every", value=not few, **({"bind": alt.binding_checkbox(name=name)} if few else {}))
+    shown_all = alt.param(name="every", value=True)
+    if few:
+        shown_all = alt.param(name="every", value=False, bind=alt.binding_checkbox(name=name))
     main = [f"p{i}" for i in cast.main]
     alike = [f"p{i}" for i in every if cast.orders[i] is None or cast.orders[i] == cast.order]
     view = alt.param(name="view", value=LEVEL)
