@@ -286,7 +286,7 @@ def test_round_prices_stand_where_they_belong() -> None:
 
 def test_another_order_is_marked_and_not_among_the_main_ones(cast: Cast) -> None:
     own = cast.results[cast.first]
-    other = {**own, "policy": "hints", "params": {**own["params"], "order": 10}}
+    other = {**own, "policy": "another", "params": {**own["params"], "order": 10}}
     mixed = Cast.of([*cast.results, other])
     assert mixed.mixed and mixed.names[-1].endswith("(order 10)")
     assert len(cast.results) not in mixed.main
