@@ -165,7 +165,7 @@ def replay(
     else:
         comparison_table(done, options)
         if out is not None:
-            print(f"wrote {out}")
+            print(f"wrote {out} ({human_bytes(size_of(out))})")
     finish(done.trace, allow_loss=allow_loss)
 
 
@@ -280,6 +280,11 @@ def emit(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something on stderr."""
     print(f"pagetide: {plain(text)}", file=sys.stderr)
+
+
+def size_of(folder: Path) -> int:
+    """Of all files in a folder, in bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _check_folder(out: Path, *, force: bool) -> None:

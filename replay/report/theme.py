@@ -35,7 +35,7 @@ def theme(dark: bool) -> dict[str, Any]:
             "titleFontSize": 12,
             "titleFontWeight": "normal",
             "labelLimit": 280,
-            "offset": 24,  # the title of the vertical axis is below it
+            "offset": 30,  # the title of the vertical axis is below it
             "columnPadding": 14,
             "rowPadding": 3,
         },

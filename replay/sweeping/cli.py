@@ -18,6 +18,7 @@ from replay.cli import (
     emit,
     finish,
     host_of,
+    size_of,
     warn,
 )
 from tracer import Fault, human_bytes, open_trace
@@ -104,8 +105,7 @@ def sweep(
     else:
         sweep_table(done)
         if out is not None:
-            size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-            print(f"wrote {out} ({human_bytes(size)})")
+            print(f"wrote {out} ({human_bytes(size_of(out))})")
     finish(done.trace, allow_loss=allow_loss)
 
 

@@ -253,7 +253,7 @@ def test_only_what_nobody_beats_is_on_the_line(cast: Cast) -> None:
     def told(policy: str, gets: float, costs: float, k: int) -> dict[str, Any]:
         result = json.loads(json.dumps(cast.results[cast.first]))
         result |= {"policy": policy, "params": {"k": k}}
-        result["reclaimed"]["byte_seconds"] = gets
+        result["reclaimed"]["mean_bytes"] = gets * (1 << 30)
         result["cost_s"]["total"] = costs
         return dict(result)
 
@@ -262,7 +262,46 @@ def test_only_what_nobody_beats_is_on_the_line(cast: Cast) -> None:
     first = [point for point in made if point["price"] == next(iter(pareto.PRICES))]
     assert [point["best"] for point in first] == [True, True, False, False]
     assert [point["bound"] for point in first] == [False, False, False, True]
-    assert [point["y"] for point in first] == pytest.approx([0.9, 0.95, 0.92, 1.0])
+    assert [point["y"] for point in first] == pytest.approx([90, 95, 92, 100])
+
+
+def test_what_costs_and_gets_the_same_beats_nobody() -> None:
+    costs, gets = {0: 100.0, 1: 100.5, 2: 100.4, 3: 50.0}, {0: 10.0, 1: 9.95, 2: 5.0, 3: 5.0}
+    assert [[pareto._beats(costs, gets, a, b) for b in range(4)] for a in range(4)] == [
+        [False, False, True, False],
+        [False, False, True, False],
+        [False, False, False, False],
+        [False, False, True, False],
+    ]
+
+
+def test_round_prices_stand_where_they_belong() -> None:
+    said, at = pareto.steps([1.0, 3.0], pareto.LOGARITHMIC)
+    assert said == [10, 20, 50, 100, 200, 500, 1000]
+    assert at[:2] == pytest.approx([0, 0.1505], abs=1e-4)
+    said, at = pareto.steps([0.0, 4.2], "s")
+    assert said == [0, 1, 2, 3, 4]
+    assert at == pytest.approx([k / 4.2 for k in range(5)])
+
+
+def test_another_order_is_marked_and_not_among_the_main_ones(cast: Cast) -> None:
+    own = cast.results[cast.first]
+    other = {**own, "policy": "another", "params": {**own["params"], "order": 10}}
+    mixed = Cast.of([*cast.results, other])
+    assert mixed.mixed and mixed.names[-1].endswith("(order 10)")
+    assert len(cast.results) not in mixed.main
+    assert mixed.main[0] == mixed.first and mixed.ceiling in mixed.main and len(mixed.main) == 4
+
+
+def test_bands_are_drawn_while_something_changes() -> None:
+    told = {"within_s": [1, 2, 3, 4, 5], "reported": [0, 0, 0.5, 1, 1], "missed": [0] * 5}
+    assert fate.trimmed({0: {**told, "waiting": [1, 1, 0.5, 0, 0]}}) == (2, 4)
+
+
+def test_addresses_on_the_axis_are_round_ones() -> None:
+    gib = 1 << 18  # frames
+    grid = address_map.Grid([0, gib // 2, 4 * gib, 4 * gib + gib // 2], [1.0], ["d"] * 4)
+    assert address_map.ticks(grid, 1 << 29, 4096) == {0: 0, 2: 4}
 
 
 def test_names_of_points_at_one_place_are_not_on_top_of_each_other() -> None:

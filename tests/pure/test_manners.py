@@ -1,8 +1,6 @@
 """What holds of every verb: `--json` is one object on stdout and nothing else, no colours in a file."""
 
 import json
-import os
-import pty
 import re
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ from replay import main
 from tests.pure import small_traces
 from tests.pure.test_command_line import REPO, START, pagetide
 from tests.pure.test_terminal import EVENTS
+from tests.terminal import in_terminal
 from tracer.faults import ExitCode
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*\b(3[0-8]|4[0-8]|9[0-7]|10[0-7])\b[0-9;]*m")
@@ -71,30 +70,21 @@ def test_an_ascii_terminal_gets_ascii(verb, here):
     assert done.stdout.isascii()
 
 
-def in_terminal(line: list[str], **more: str) -> str:
+def shown(line: list[str], **more: str) -> str:
     """What a terminal gets of a command."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update({"TERM": "xterm-256color", "PYTHONPATH": str(REPO), **more})
-        os.execv(sys.executable, [sys.executable, "-c", START, *line])
-    said = b""
-    try:
-        while some := os.read(terminal, 1 << 16):
-            said += some
-    except OSError:  # Linux's way to say that the other side has closed it
-        pass
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
-    return said.decode()
+    environment = {"TERM": "xterm-256color", "PYTHONPATH": str(REPO), **more}
+    code, said = in_terminal([sys.executable, "-c", START, *line], **environment)
+    assert code == 0, said
+    return said
 
 
 @pytest.mark.parametrize("verb", ["replay", "policies", "info"])
 def test_no_color_is_obeyed_in_a_terminal(verb):
-    assert not COLOUR.search(in_terminal(LINES[verb], NO_COLOR="1"))
+    assert not COLOUR.search(shown(LINES[verb], NO_COLOR="1"))
 
 
 def test_a_terminal_without_no_color_may_get_bold_names():
-    assert "\x1b[1m" in in_terminal(LINES["policies"])
+    assert "\x1b[1m" in shown(LINES["policies"])
 
 
 def test_a_name_that_the_encoding_lacks_is_escaped(tmp_path):

@@ -1,6 +1,8 @@
 """Where in the guest's memory it happens: blocks of frames by time; used, free, reclaimed, refaulted."""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -11,6 +13,7 @@ from replay.report.charts.cast import Cast
 from replay.report.charts.drawn import GIB, Drawn, chooser, finished, legend, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
+from tracer.units import human_duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +31,7 @@ LEVELS = (0.4, 0.6, 0.8, 1.0)  # opacity by quarters of the block that are so, i
 NOTICED = 16  # a block is taken back when so small a part of it is: 1/16
 LETTERS = "abcdefghijklmnop"  # kind by kind, level by level
 NOTHING = "."
+MIB, MOST_TICKS = 1 << 20, 9
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,13 @@ def figure(material: Material, cast: Cast) -> Figure:
     size = int(frame["frames"][0]) * page
     reading = (
         "From left to right time passes, from bottom to top addresses rise: a cell is "
-        f"{size / (1 << 20):g} MiB and has the colour of what most of it is, paler where it is mixed. "
-        "Green is what the host has back; orange is where a sixteenth or more of it was taken back "
-        "since the cell before. The list below the chart chooses the policy."
+        f"{size / (1 << 20):g} MiB and has the colour of what most of it is, paler where it is mixed, as it "
+        f"is at the cell's right edge{_every(next(iter(grids.values())))}; what comes and goes in between is "
+        "not seen. Green is what the host has back; orange is where a sixteenth or more of it was taken back "
+        "since the cell before. Addresses without memory are left out. The list below the chart chooses the "
+        "policy."
     )
-    alt_text = "At the end, of memory, " + cast.told(
+    alt_text = "At the end, shares of the guest's bytes. " + cast.told(
         {int(one["result"][0]): _at_the_end(one) for one in parts}
     )
     chart = _chart(grids, cast, size, page)
@@ -102,11 +108,32 @@ def _at_the_end(frame: pl.DataFrame) -> str:
     return ", ".join(said) if managed else "no memory"
 
 
+def _every(one: Grid) -> str:
+    """How far the instants are from each other."""
+    apart = [b - a for a, b in pairwise(one.instants_s)]
+    return f", every {human_duration(median(apart))} or so" if apart else ""
+
+
+def ticks(one: Grid, size_bytes: int, page: int) -> dict[float, float]:
+    """Round addresses (GiB) by where they are on the axis, in rows: every 2^n GiB, at most `MOST_TICKS`."""
+    low = [pfn * page for pfn in one.pfns]
+    step = MIB
+    while (low[-1] + size_bytes - low[0]) / step > MOST_TICKS:
+        step *= 2
+    found = {}
+    for row, begin in enumerate(low):
+        at = -(-begin // step) * step
+        if at < begin + size_bytes:
+            found[round(row + (at - begin) / size_bytes, 4)] = at / GIB
+    return found
+
+
 def _chart(grids: dict[int, Grid], cast: Cast, size_bytes: int, page: int) -> Drawn:
     one = next(iter(grids.values()))
     lines = pl.concat(
         pl.DataFrame({"p": i, "row": range(len(each.pfns)), "cells": each.texts}) for i, each in grids.items()
     )
+    marked = ticks(one, size_bytes, page)
     at = [round(pfn * page / GIB, 3) for pfn in one.pfns]
     edges = alt.param(name="edges", value=[0.0, *(float(f"{t:.6g}") for t in one.instants_s)])
     kinds = alt.param(name="kinds", value=list(KINDS))
@@ -136,7 +163,11 @@ def _chart(grids: dict[int, Grid], cast: Cast, size_bytes: int, page: int) -> Dr
                 "row:Q",
                 title="address (GiB)",
                 scale=alt.Scale(domain=[0, len(one.pfns)], nice=False),
-                axis=alt.Axis(labelExpr="address[datum.value]", tickCount=8, grid=False),
+                axis=alt.Axis(
+                    values=list(marked),
+                    labelExpr=f"format({list(marked.values())}[indexof({list(marked)}, datum.value)], '~r')",
+                    grid=False,
+                ),
             ),
             alt.Y2("top"),
             alt.Color(

@@ -12,6 +12,8 @@ GIB = 1 << 30
 MOST_POINTS = 2000  # of a series
 Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 DIGITS = 4  # that matter: a pixel is a thousandth
+# Vega measures legends and texts before it fits the width, so the width that counts is the element's.
+ROOM = "(isFinite(containerSize()[0]) ? containerSize()[0] : 340 + 0 * width)"
 
 
 def rows(frame: pl.DataFrame, **digits: int) -> alt.InlineData:
@@ -85,9 +87,7 @@ def log_axis(field: str, title: str, domain: tuple[float, float]) -> alt.X:
 def legend(names: list[str], **more: Any) -> alt.Legend:  # noqa: ANN401 - Altair's
     """Above the chart, as many entries beside each other as its element has room for."""
     entry = 6.4 * max((len(name) for name in names), default=1) + 38
-    # Vega measures a legend before it fits the width, so the width that counts is the element's.
-    room = "(isFinite(containerSize()[0]) ? containerSize()[0] : 340 + 0 * width)"
-    fit = alt.ExprRef(f"max(1, floor({room} / {entry}))")
+    fit = alt.ExprRef(f"max(1, floor({ROOM} / {entry}))")
     return alt.Legend(title=None, orient="top", direction="horizontal", columns=fit, **more)
 
 
@@ -108,6 +108,16 @@ def dash(cast: Cast, shown: list[int], field: str = "policy") -> alt.StrokeDash:
     names = [cast.names[i] for i in shown]
     scale = alt.Scale(domain=names, range=[cast.dashes[i] for i in shown])
     return alt.StrokeDash(f"{field}:N", sort=None, scale=scale, legend=lines_legend(names))
+
+
+def row_names(said: list[dict[str, Any]], y: alt.Y) -> alt.Chart:
+    """Texts at the left of rows: `text`, or `short` where there is no room, never wider than the chart."""
+    return (
+        alt.Chart(alt.InlineData(values=said))
+        .transform_calculate(told=f"{ROOM} < length(datum.text) * 6.8 ? datum.short : datum.text")
+        .mark_text(align="left", baseline="middle", limit=alt.ExprRef(f"{ROOM} - 12"))
+        .encode(y=y, text="told:N", x=alt.value(0))
+    )
 
 
 def chooser(cast: Cast, shown: list[int]) -> alt.Parameter:

@@ -6,13 +6,14 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import Drawn, finished, legend, log_axis, rows
+from replay.report.charts.drawn import Drawn, finished, legend, log_axis, row_names, rows
 from replay.report.figures import Figure
 from replay.report.material import Material
 
 NAME, TITLE = "fate", "What becomes of memory that could be reported?"
 BAND, LABEL = 0.66, 0.83  # of a row: how high its band is, and where its name stands
 ROW_HEIGHT = 58
+LEAST = 0.005  # of a band: less is no change
 COLOURS = {"reported": "#009E73", "used again first": "#D55E00", "still waiting": "rgba(138,143,152,0.35)"}
 OF = {"reported": "reported", "used again first": "missed", "still waiting": "waiting"}
 
@@ -29,8 +30,10 @@ def figure(material: Material, cast: Cast) -> Figure:
     reading = (
         "Of the bytes that became reportable, from left to right as they wait: green was reported, "
         "orange was used again before it could be, grey still waited. The sooner green grows and the "
-        "less orange, the better."
+        "less orange, the better. Times at which no band changes are left out at both ends."
     )
+    if cast.mixed:
+        reading += " At another order other bytes can be reported: such a row is of its own bytes."
     alt_text = "In the end, " + cast.told({i: _in_the_end(told) for i, told in shares.items()})
     return Figure(
         NAME, TITLE, reading, alt_text, finished(_chart(shares, cast), ROW_HEIGHT * len(shares) + 20)
@@ -63,11 +66,22 @@ def bands(shares: dict[int, dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(found)
 
 
+def trimmed(shares: dict[int, dict[str, Any]]) -> tuple[float, float]:
+    """The first and the last time (s) between which any band changes by `LEAST` or more."""
+    times = [float(x) for x in next(iter(shares.values()))["within_s"]]
+    if any([float(x) for x in told["within_s"]] != times for told in shares.values()):
+        ends = [float(told["within_s"][k]) for told in shares.values() for k in (0, -1)]
+        return min(ends), max(ends)
+    lines = [told[key] for told in shares.values() for key in OF.values()]
+    first = [k for k in range(len(times)) if any(abs(line[k] - line[0]) >= LEAST for line in lines)]
+    last = [k for k in range(len(times)) if any(abs(line[k] - line[-1]) >= LEAST for line in lines)]
+    return times[max(min(first, default=1) - 1, 0)], times[min(max(last, default=0) + 1, len(times) - 1)]
+
+
 def _chart(shares: dict[int, dict[str, Any]], cast: Cast) -> Drawn:
-    drawn, count = bands(shares), len(shares)
+    count, (first, longest) = len(shares), trimmed(shares)
+    drawn = bands(shares).filter(pl.col("x").is_between(first, longest))
     names = alt.param(name="names", value=cast.names)
-    first = min(float(told["within_s"][0]) for told in shares.values())
-    longest = max(float(told["within_s"][-1]) for told in shares.values())
     x = log_axis("x", "within (s)", (first, max(longest, 2 * first)))
     scale = alt.Scale(domain=[0, count], nice=False)
     base = alt.Chart(rows(drawn)).transform_calculate(policy="names[datum.p]")
@@ -95,12 +109,12 @@ def _chart(shares: dict[int, dict[str, Any]], cast: Cast) -> Drawn:
         ],
     )
     said = [
-        {"text": f"{cast.names[i]}: {_in_the_end(told)}", "at": count - 1 - place + LABEL}
+        {
+            "text": f"{cast.names[i]}: {_in_the_end(told)}",
+            "short": f"{cast.names[i]}: {told['reported'][-1]:.0%}",
+            "at": count - 1 - place + LABEL,
+        }
         for place, (i, told) in enumerate(shares.items())
     ]
-    text = (
-        alt.Chart(alt.InlineData(values=said))
-        .mark_text(align="left", baseline="middle")
-        .encode(x=alt.value(0), y=alt.Y("at:Q", scale=scale), text="text:N")
-    )
+    text = row_names(said, alt.Y("at:Q", scale=scale))
     return alt.layer(area, hover, text).add_params(names)

@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from replay.report.charts.cast import Cast
-from replay.report.charts.drawn import GIB, Drawn, finished, rows, time_axis
+from replay.report.charts.drawn import GIB, Drawn, finished, row_names, rows, time_axis
 from replay.report.figures import Figure
 from replay.report.material import Material
 
@@ -26,8 +26,9 @@ def figure(material: Material, cast: Cast) -> Figure:
         return Figure(NAME, TITLE, "", "", None, missing)
     reading = (
         "A mark is a report call, as high as the memory that came back by it (the tallest of each "
-        "policy fills its row), the bar below it the pass it belongs to. The sliders below the chart "
-        "choose the stretch of time that is shown; the strip at the bottom is the whole trace."
+        "policy fills its row), the bar below it the pass it belongs to. Passes that found nothing to "
+        "report are not drawn. To look closer, drag over a stretch of time, or move the sliders below the "
+        "chart; a double click shows all again. The strip at the bottom is the whole trace."
     )
     alt_text = "Work of the policies. " + cast.told({i: _said(i, cast) for i in calls})
     return Figure(
@@ -141,14 +142,14 @@ def _chart(calls: dict[int, pl.DataFrame], material: Material, cast: Cast) -> Dr
         )
     )
     said = [
-        {"text": f"{cast.names[i]}: {_said(i, cast)}", "low": len(calls) - 1 - place + LABEL}
+        {
+            "text": f"{cast.names[i]}: {_said(i, cast)}",
+            "short": f"{cast.names[i]}: {cast.results[i]['reports']['calls']:,} calls",
+            "low": len(calls) - 1 - place + LABEL,
+        }
         for place, i in enumerate(calls)
     ]
-    text = (
-        alt.Chart(alt.InlineData(values=said))
-        .mark_text(align="left", baseline="middle")
-        .encode(y=y, text="text:N", x=alt.value(0))
-    )
+    text = row_names(said, y)
     detail = alt.layer(bars, marks, text)
     return (
         alt.layer(detail, _strip(data, y, whole)).resolve_scale(x="independent").add_params(start, length, of)

@@ -17,15 +17,18 @@ def figure(material: Material, cast: Cast) -> Figure:
     wide = memory(material.timeline, cast)
     if wide.height == 0:
         return Figure(NAME, TITLE, "", "", None, "No time passed in this replay: record for longer.")
+    at = "" if cast.order is None else f" at order {cast.order}"
     reading = (
         "A line is the memory that the host has back because of a report; the grey behind it is what "
-        "was free in the guest, darker where whole units were free and so could be reported."
+        f"was free in the guest, darker what could be reported{at}."
     )
     if cast.ceiling is not None:
         reading += (
-            f" No policy can be above {cast.names[cast.ceiling]}. The list below the chart shows how "
-            "far below it each stays."
+            f" No policy{at} can be above {cast.names[cast.ceiling]}; the list below the chart shows how "
+            "far below it each of them stays."
         )
+    if len(cast.main) < len(cast.names):
+        reading += " Below the chart is also the switch that shows the other policies."
     alt_text = "Memory reclaimed on average. " + cast.told(
         {i: gib(result["reclaimed"]["mean_bytes"]) for i, result in enumerate(cast.results)}
     )
@@ -49,8 +52,16 @@ def memory(timeline: pl.DataFrame, cast: Cast) -> pl.DataFrame:
 
 
 def _chart(wide: pl.DataFrame, cast: Cast) -> Drawn:
-    every = list(range(len(cast.names)))
+    # The main ones come first: a legend takes its entries, and these their looks, in this order.
+    every = [*cast.main, *(i for i in range(len(cast.names)) if i not in cast.main)]
     keys = [f"p{i}" for i in every]
+    few = len(cast.main) < len(every)
+    name = f"All {len(every)} policies "
+    shown_all = alt.param(name="every", value=True)
+    if few:
+        shown_all = alt.param(name="every", value=False, bind=alt.binding_checkbox(name=name))
+    main = [f"p{i}" for i in cast.main]
+    alike = [f"p{i}" for i in every if cast.orders[i] is None or cast.orders[i] == cast.order]
     view = alt.param(name="view", value=LEVEL)
     if cast.ceiling is not None:
         view = alt.param(
@@ -69,6 +80,8 @@ def _chart(wide: pl.DataFrame, cast: Cast) -> Drawn:
     lines = (
         base.transform_calculate(most=most)
         .transform_fold([*keys], as_=["key", "level"])
+        .transform_filter(f"every || indexof({main!r}, datum.key) >= 0")
+        .transform_filter(f"view == '{LEVEL}' || indexof({alike!r}, datum.key) >= 0")
         .transform_calculate(
             policy="names[toNumber(slice(datum.key, 1))]",
             shown=f"view == '{LEVEL}' ? datum.level : datum.most - datum.level",
@@ -77,13 +90,13 @@ def _chart(wide: pl.DataFrame, cast: Cast) -> Drawn:
         .encode(
             time_axis(),
             alt.Y("shown:Q", title="GiB"),
-            colour(cast, every),
-            dash(cast, every),
+            colour(cast, every).scale(alt.Scale(range=[cast.colours[i] for i in every])),
+            dash(cast, every).scale(alt.Scale(range=[cast.dashes[i] for i in every])),
             opacity=alt.when(lit).then(alt.value(1)).otherwise(alt.value(0.12)),
         )
         .add_params(lit)
     )
-    return alt.layer(*grounds, lines, _told(base, cast)).add_params(view, names)
+    return alt.layer(*grounds, lines, _told(base, cast)).add_params(view, shown_all, names)
 
 
 def _told(base: alt.Chart, cast: Cast) -> alt.Chart:

@@ -48,23 +48,66 @@
     return root.dataset.theme;
   }
 
+  function embedded(element, name, colours) {
+    return vegaEmbed(element, specification(charts[name]), {
+      config: themes[colours],
+      ast: true,
+      renderer: "canvas",
+      mode: "vega-lite",
+      actions: false,
+      defaultStyle: false,
+      tooltip: { disableDefaultStyle: true, theme: "page" },
+    });
+  }
+
+  // Paper is light: a dark chart has a light one behind it, which follows what is chosen in it.
+  async function onPaper(element, name, shown) {
+    const paper = document.createElement("div");
+    paper.className = "chart paper";
+    paper.setAttribute("aria-hidden", "true");
+    paper.inert = true;
+    element.after(paper);
+    const { view } = await embedded(paper, name, "light");
+    for (const { name: signal, bind } of charts[name].params ?? []) {
+      if (bind && bind !== "legend") shown.addSignalListener(signal, (_, value) => view.signal(signal, value).runAsync());
+    }
+  }
+
+  // Dragging over a chart that has sliders for a stretch of time chooses one; a double click shows all again.
+  function zoomable(element, view) {
+    const canvas = element.querySelector("canvas");
+    const told = view.getState({ signals: (name) => name === "start" || name === "length" }).signals;
+    if (!canvas || told.start === undefined || told.length === undefined) return;
+    const whole = told.length;
+    const show = (start, length) => view.signal("start", start).signal("length", length).runAsync();
+    const time = (event) => {
+      const x = event.clientX - canvas.getBoundingClientRect().left - view.origin()[0];
+      const share = Math.min(Math.max(x / view.width(), 0), 1);
+      return view.signal("start") + share * Math.min(view.signal("length"), whole - view.signal("start"));
+    };
+    let from = null;
+    canvas.addEventListener("pointerdown", (event) => { from = event.pointerType === "mouse" ? time(event) : null; });
+    canvas.addEventListener("pointerup", (event) => {
+      const to = time(event);
+      if (from !== null && Math.abs(to - from) > view.signal("length") / 100) show(Math.min(from, to), Math.abs(to - from));
+      from = null;
+    });
+    canvas.addEventListener("dblclick", () => show(0, whole));
+  }
+
   async function draw() {
     const mine = ++round;
     root.dataset.drawn = "";
+    document.querySelectorAll(".chart.paper").forEach((each) => each.remove());
     for (const element of document.querySelectorAll("[data-chart]")) {
       const name = element.dataset.chart;
-      const result = await vegaEmbed(element, specification(charts[name]), {
-        config: themes[theme()],
-        ast: true,
-        renderer: "canvas",
-        mode: "vega-lite",
-        actions: false,
-        defaultStyle: false,
-        tooltip: { disableDefaultStyle: true, theme: "page" },
-      });
+      const result = await embedded(element, name, theme());
       if (mine !== round) return;
       drawn.get(name)?.finalize();
       drawn.set(name, result);
+      zoomable(element, result.view);
+      if (theme() === "dark") await onPaper(element, name, result.view);
+      if (mine !== round) return;
     }
     root.dataset.drawn = theme();
   }
