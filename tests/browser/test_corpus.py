@@ -9,9 +9,7 @@ import pytest
 from data.compare import TABLE
 from data.comparison.answers import Answers
 from data.comparison.corpus import SHOWN, TOLD, write_corpus
-from tests.browser.opened import colours, opened
-
-PLAIN = 12  # colours an empty chart with its axes and text smoothed to grey could not reach in ink alone
+from tests.browser.opened import PLAIN, colours, opened
 
 
 @pytest.fixture(scope="module")

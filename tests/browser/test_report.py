@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from replay.main import run
-from tests.browser.opened import colours, opened, wait_until_drawn
+from tests.browser.opened import PLAIN, colours, emptied, opened, wait_until_drawn
 
-PLAIN = 12  # colours an empty chart with its axes and text smoothed to grey could not reach in ink alone
 POLICIES = ("never", "upstream", "upstream:delay=100ms", "oracle")
 
 
@@ -40,6 +39,13 @@ def test_every_chart_is_drawn_and_nothing_is_asked_for(made: Any, scheme: str, w
             "all => all.map(e => e.scrollWidth - e.clientWidth)"
         )
         assert set(tables) == {0}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_chart_without_rows_would_not_pass_for_drawn(made: Any, tmp_path: Path, scheme: str) -> None:
+    with opened(emptied(made[0], tmp_path / "empty.html"), 1280, scheme) as told:
+        for chart in told.page.locator("[data-chart]").all():
+            assert colours(chart.screenshot()) < PLAIN, chart.get_attribute("data-chart")
 
 
 def test_every_number_of_the_table_is_that_of_json(made: Any) -> None:

@@ -73,7 +73,7 @@ def test_an_ascii_terminal_gets_ascii(verb, here):
 def shown(line: list[str], **more: str) -> str:
     """What a terminal gets of a command."""
     environment = {"TERM": "xterm-256color", "PYTHONPATH": str(REPO), **more}
-    code, said = in_terminal([sys.executable, "-c", START, *line], **environment)
+    code, said = in_terminal([sys.executable, "-c", START, *line], None, **environment)
     assert code == 0, said
     return said
 

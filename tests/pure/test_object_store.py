@@ -5,6 +5,7 @@ failure.
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,12 @@ def test_events_are_the_same_rows_in_the_same_order(both):
     assert tables[0].combine_chunks().equals(tables[1].combine_chunks())
     assert max(batch.num_rows for batch in there.batches(["ts_ns"], 1000)) == 1000
     for name in ("ts_ns", "pfn"):
-        again = [np.concatenate([some[name] for some in each.arrays([name, "op"])]) for each in both]
-        assert np.array_equal(*again)
+        here, again = (np.concatenate([some[name] for some in each.arrays([name, "op"])]) for each in both)
+        assert np.array_equal(here, again)
 
 
 def test_lazy_events_are_the_same(both):
-    asked = [
+    asked: list[Callable[[pl.LazyFrame], pl.LazyFrame]] = [
         lambda events: events.select(pl.len()),
         lambda events: events.filter(pl.col("order") > 3).group_by("op").agg(pl.col("pfn").sum()).sort("op"),
         lambda events: events.head(1000),
