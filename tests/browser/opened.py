@@ -73,9 +73,13 @@ def emptied(page: Path, out: Path) -> Path:
 
 
 def _empty(told: Any) -> None:
-    """Cut each table of CSV below its heading."""
+    """Cut each table of CSV below its heading, and take the rows of each list."""
     for key, value in told.items() if isinstance(told, dict) else enumerate(told):
-        if isinstance(value, str) and "\n" in value:
+        if key == "datasets":
+            told[key] = {
+                name: rows.partition("\n")[0] if isinstance(rows, str) else [] for name, rows in value.items()
+            }
+        elif isinstance(value, str) and "\n" in value:
             told[key] = value.partition("\n")[0] + "\n"
         elif isinstance(value, dict | list):
             _empty(value)
