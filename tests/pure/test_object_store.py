@@ -5,6 +5,7 @@ failure.
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from replay import findings, survey
 from replay.api import replay
 from replay.main import run
 from replay.validation import validate
@@ -96,12 +98,12 @@ def test_events_are_the_same_rows_in_the_same_order(both):
     assert tables[0].combine_chunks().equals(tables[1].combine_chunks())
     assert max(batch.num_rows for batch in there.batches(["ts_ns"], 1000)) == 1000
     for name in ("ts_ns", "pfn"):
-        again = [np.concatenate([some[name] for some in each.arrays([name, "op"])]) for each in both]
-        assert np.array_equal(*again)
+        here, again = (np.concatenate([some[name] for some in each.arrays([name, "op"])]) for each in both)
+        assert np.array_equal(here, again)
 
 
 def test_lazy_events_are_the_same(both):
-    asked = [
+    asked: list[Callable[[pl.LazyFrame], pl.LazyFrame]] = [
         lambda events: events.select(pl.len()),
         lambda events: events.filter(pl.col("order") > 3).group_by("op").agg(pl.col("pfn").sum()).sort("op"),
         lambda events: events.head(1000),
@@ -181,6 +183,18 @@ def test_only_columns_that_are_asked_for_travel(front, tmp_path):  # noqa: F811 
     front.forget()
     there.events.select(pl.col("order").sum()).collect()
     assert 0 < front.sent_bytes < needless // 10
+
+
+def test_what_was_found_out_about_one_is_kept(front, stored, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(findings, "FOLDER", tmp_path)
+    monkeypatch.setattr(survey, "LONG_ROWS", 1)
+    sent_bytes, summaries = [], []
+    for _ in range(2):
+        front.forget()
+        summaries.append(replay(stored, ["upstream"]).results[0].summary)
+        sent_bytes.append(front.sent_bytes)
+    assert summaries[0] == summaries[1]
+    assert sent_bytes[1] < 0.7 * sent_bytes[0]
 
 
 def test_a_footer_travels_once(front, stored):  # noqa: F811 - the fixture
@@ -312,6 +326,17 @@ def test_what_cannot_be_put_leaves_what_was_there(front, tmp_path):  # noqa: F81
         assert what in fault_of(lambda: place.put(b"new")).what
     front.fate = lambda _method, _path: None
     assert place.read_bytes() == b"old"
+
+
+def test_a_large_object_is_put_whole_or_not_at_all(front, tmp_path):  # noqa: F811 - the fixture
+    place = Place.of(f"{HERE}/{tmp_path.name}/results.parquet")
+    front.fate = lambda _method, path: 403 if "partNumber=2" in path else None
+    assert "denied" in fault_of(lambda: place.put(bytes(20_000_000))).what
+    assert any("partNumber=2" in path for _, path in front.asked)
+    front.fate = lambda _method, _path: None
+    assert not place.exists()
+    place.put(bytes(20_000_000))
+    assert place.size_bytes == 20_000_000
 
 
 def test_a_place_in_a_store_is_written_listed_and_removed(store, tmp_path):  # noqa: F811 - the fixture
