@@ -3,6 +3,7 @@ failure.
 """
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,6 +208,14 @@ def test_a_footer_travels_once(front, stored):  # noqa: F811 - the fixture
     for _ in trace.batches(["ts_ns"]):
         pass
     assert len(data_requests(front)) == first - len(trace.segments)
+    assert not [path for method, path in front.asked if method == "HEAD"]
+
+
+def test_a_trace_in_a_store_travels_between_processes(store, stored):  # noqa: F811 - the fixture
+    trace = open_trace(stored)
+    rows = [each["pfn"].sum() for each in trace.arrays(["pfn"])]
+    again = pickle.loads(pickle.dumps(trace))
+    assert [each["pfn"].sum() for each in again.arrays(["pfn"])] == rows
 
 
 def test_opening_one_asks_for_few_things(front, stored):  # noqa: F811 - the fixture
