@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STRETCH_ROWS = 1 << 20
 OPENED_AHEAD = 4
-_KEPT_FOOTERS = 4096  # some KiB each
+_MOST_KEPT = 4096  # open files with their footers, some KiB each
 
 T = TypeVar("T")
 
@@ -34,7 +34,11 @@ class Objects:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._footers: dict[str, Any] = {}
+        self._kept: dict[str, tuple[Any, Any]] = {}
+
+    def __reduce__(self) -> "tuple[type[Objects], tuple[Place]]":
+        """Another process opens and lists them anew."""
+        return Objects, (self.place,)
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -70,17 +74,13 @@ class Objects:
         return digest.hexdigest()
 
     def parquet(self, name: str) -> "pq.ParquetFile":
-        """A file, open to be read in part; its footer travels once."""
+        """A file, open to be read in part; its size is asked for and its footer travels once."""
         import pyarrow.parquet as pq
 
-        file = pq.ParquetFile(
-            (self.place / name).open(),
-            metadata=self._footers.get(name),
-            pre_buffer=True,
-            page_checksum_verification=True,
-        )
-        if len(self._footers) < _KEPT_FOOTERS:
-            self._footers[name] = file.metadata
+        source, footer = self._kept.get(name) or ((self.place / name).open(), None)
+        file = pq.ParquetFile(source, metadata=footer, pre_buffer=True, page_checksum_verification=True)
+        if len(self._kept) < _MOST_KEPT:
+            self._kept[name] = source, file.metadata
         return file
 
     def opened(

@@ -190,7 +190,7 @@ class Place:
         Raises:
             Fault: when it cannot be written; then what was there is there still.
         """
-        whole = content if isinstance(content, bytes) else content.read_bytes()
+        whole = content if isinstance(content, bytes) else Place(content).read_bytes()
         if isinstance(self.where, Path):
             _put(self.where, whole)
             return

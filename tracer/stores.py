@@ -1,7 +1,8 @@
 """File systems of object stores, Arrow's own, and what is told of their errors.
 
 Credentials come from where the store's SDK looks for them: the environment, its files, the machine's role.
-A request ends: after CONNECT_TIMEOUT_S without a connection, REQUEST_TIMEOUT_S in silence, ATTEMPTS in all.
+A request to S3 ends: after CONNECT_TIMEOUT_S without a connection, REQUEST_TIMEOUT_S in silence, ATTEMPTS
+in all; one to Google after GOOGLE_RETRIES_S of trying; Azure's library has bounds of its own.
 """
 
 import contextlib
@@ -10,8 +11,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tracer.faults import ExitCode, Fault, environment
-from tracer.urls import IN_THE_ENVIRONMENT, Url, check_endpoint
+from tracer.faults import Fault, environment
+from tracer.urls import Url, check_endpoint, in_the_environment
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -19,31 +20,25 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
+GOOGLE_RETRIES_S = 30
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 # What the SDKs call an error; nothing else of what they say is passed on: it may hold parts of the request.
-_SAID = (
-    re.compile(
-        r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>[0-9]{3})\))?"
-        r" during (?P<operation>[A-Za-z0-9]+) operation(?:: curlCode: (?P<curl>[0-9]+))?"
-    ),
-    re.compile(r"google::cloud::Status\((?P<code>[A-Z_]+)"),
-    re.compile(r"(?P<code>Azure) Error.*?(?P<status>[0-9]{3})?"),
+_AWS = re.compile(
+    r"AWS Error (?P<code>[A-Z_]+)(?: \(HTTP status (?P<status>[0-9]{3})\))?"
+    r" during (?P<operation>[A-Za-z0-9]+) operation(?:: curlCode: (?P<curl>[0-9]+))?"
 )
-_NOT_THERE = {"NO_SUCH_KEY", "NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND", "NOT_FOUND"}
-_DENIED = {
-    "ACCESS_DENIED",
-    "INVALID_ACCESS_KEY_ID",
-    "INVALID_CLIENT_TOKEN_ID",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "UNRECOGNIZED_CLIENT",
-    "MISSING_AUTHENTICATION_TOKEN",
-    "REQUEST_EXPIRED",
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-}
+_OTHERS = (
+    re.compile(r"google::cloud::Status\((?P<code>[A-Z_]+)"),
+    re.compile(r"Azure Error: \[(?P<code>[A-Za-z]*)\]"),
+)
+_NOT_THERE = re.compile(r"NO_?SUCH_|NOT_?FOUND", re.IGNORECASE)
+_DENIED = re.compile(
+    r"DENIED|UNAUTHENTICATED|AUTHENTICATION|AUTHORIZATION|ACCESS_KEY|CLIENT_TOKEN|SIGNATURE|UNRECOGNIZED_CLIENT|EXPIRED",
+    re.IGNORECASE,
+)
 _CURL = {"6": "its name is not known", "7": "nothing listens there", "28": "no answer came in time"}
 _TIMED_OUT = "28"
 
@@ -102,7 +97,7 @@ def _other(scheme: str, root: str, options: tuple[tuple[str, str], ...]) -> Any:
     import pyarrow as pa
     from pyarrow import fs
 
-    bounded = (*options, ("retry_limit_seconds", "60")) if scheme == "gs" else options
+    bounded = (*options, ("retry_limit_seconds", str(GOOGLE_RETRIES_S))) if scheme == "gs" else options
     try:
         return fs.FileSystem.from_uri(str(Url(scheme, root, "", bounded)))[0]
     except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
@@ -112,26 +107,26 @@ def _other(scheme: str, root: str, options: tuple[tuple[str, str], ...]) -> Any:
 
 def store_fault(url: Url, error: BaseException) -> Fault | None:
     """What an error of a file system of `file_system` means, or None when it is none of a store."""
-    said = next(filter(None, (pattern.search(str(error)) for pattern in _SAID)), None)
-    if isinstance(error, FileNotFoundError) and said is None:
-        return _missing(url, "the store knows no such object")
+    aws = _AWS.search(str(error))
+    said = aws or next(filter(None, (pattern.search(str(error)) for pattern in _OTHERS)), None)
     if said is None:
-        return None
-    told = said.groupdict()
-    code, status = told["code"], told.get("status") or ""
-    during = f" to {told['operation']}" if told.get("operation") else ""
+        known = isinstance(error, FileNotFoundError)
+        return _missing(url, "the store knows no such object") if known else None
+    told = {"status": "", "operation": "", "curl": "", **said.groupdict(default="")}
+    code, status = told["code"], told["status"]
+    during = f" to {told['operation']}" if told["operation"] else ""
     how = f"it answered {' '.join(filter(None, (status, code)))}{during}"
-    if code in _NOT_THERE or status == "404":
+    if _NOT_THERE.search(code) or status == "404":
         return _missing(url, how)
-    if code in _DENIED or status in {"401", "403"}:
-        return environment(f"access to {url} is denied", how, IN_THE_ENVIRONMENT)
+    if _DENIED.search(code) or status in {"401", "403"}:
+        return environment(f"access to {url} is denied", how, in_the_environment(url.scheme))
     if code == "NETWORK_CONNECTION":
-        return _unreachable(url, told.get("curl") or "")
+        return _unreachable(url, told["curl"])
     if status in {"301", "307", "400"} or "REDIRECT" in code:
         fix = "name the bucket's region: AWS_REGION, or ?region= in the address"
-        return Fault(f"{url} cannot be read there", how, fix, ExitCode.ENVIRONMENT)
-    how = f"{how}, {ATTEMPTS} times"
-    return environment(f"the store of {url} does not work", how, "try again later; what is done is kept")
+        return environment(f"{url} cannot be reached this way", how, fix)
+    times = f", {ATTEMPTS} times" if aws else ""
+    return environment(f"the store of {url} does not work", how + times, "try again later")
 
 
 def _missing(url: Url, how: str) -> Missing:

@@ -24,10 +24,16 @@ _ENDPOINT = re.compile(r"(?:https?://)?[A-Za-z0-9.\-\[\]:]+/?")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 _WORD = re.compile(r"[a-z_]{1,40}")
 _SECRETS = re.compile(r"key|secret|token|password|credential|signature|sig\b", re.IGNORECASE)
-IN_THE_ENVIRONMENT = (
-    "leave credentials to the environment: AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-    "(docs/stores.md)"
-)
+_CREDENTIALS = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+}
+
+
+def in_the_environment(scheme: str) -> str:
+    """Where credentials belong."""
+    where = _CREDENTIALS.get(scheme, "what `az login` or a managed identity gives")
+    return f"leave credentials to the environment: {where} (docs/stores.md)"
 
 
 def is_url(text: str) -> bool:
@@ -128,7 +134,7 @@ def _check_root(scheme: str, root: str) -> None:
         return
     if "@" in root:
         how = "something stands before an @, where a password would"
-        raise Fault(f"an address {scheme}://… holds credentials", how, IN_THE_ENVIRONMENT)
+        raise Fault(f"an address {scheme}://… holds credentials", how, in_the_environment(scheme))
     wanted = "container@account" if azure else "a bucket"
     how = f"after {scheme}:// stands the name of {wanted}: letters, digits, dots and dashes"
     raise Fault(f"an address {scheme}://… names no bucket", how, f"write {scheme}://bucket/guest.trace, say")
@@ -157,7 +163,7 @@ def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
             continue
         if _SECRETS.search(name) or not _WORD.fullmatch(name):
             how = f"after ? stands {name if _WORD.fullmatch(name) else 'more than how to connect'}"
-            raise Fault(f"an address {scheme}://… holds credentials", how, IN_THE_ENVIRONMENT)
+            raise Fault(f"an address {scheme}://… holds credentials", how, in_the_environment(scheme))
         how = f"known are {', '.join(sorted(_OPTIONS[scheme]))}"
         raise Fault(f"an address {scheme}://… has no {name}", how, "leave it out")
     return tuple(sorted(dict(given).items()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tracer.faults import ExitCode, Fault
 from tracer.matching import matches
 from tracer.places import Place
-from tracer.stores import Missing
+from tracer.stores import Missing, store_fault
 from tracer.urls import Url
 
 SECRET = "hunter2SECRET"
@@ -113,6 +113,31 @@ def test_a_password_in_the_environments_endpoint_is_not_repeated(monkeypatch):
     with pytest.raises(Fault, match="AWS_ENDPOINT_URL") as caught:
         Place.of("s3://bucket/key").read_bytes()
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("When x: AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "is denied"),
+        ("AWS Error UNKNOWN (HTTP status 403) during GetObject operation: HUNTER", "is denied"),
+        ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation: no (Request ID: HUNTER)", "no bucket"),
+        ("AWS Error SLOW_DOWN during PutObject operation: HUNTER", "does not work"),
+        ("AWS Error UNKNOWN (HTTP status 301) during HeadObject operation: No response body.", "this way"),
+        ("AWS Error NETWORK_CONNECTION during X operation: curlCode: 6, host HUNTER", "cannot be reached"),
+        ("google::cloud::Status(PERMISSION_DENIED: HUNTER error_info={})", "is denied"),
+        ("google::cloud::Status(UNAVAILABLE: Retry policy exhausted HUNTER)", "does not work"),
+        ("GetProperties for 'HUNTER' failed. Azure Error: [AuthenticationFailed] 403 HUNTER", "is denied"),
+        ("Azure Error: [ContainerNotFound] 404 HUNTER", "there is no"),
+    ],
+)
+def test_of_a_stores_words_only_the_kind_of_error_is_told(said, what):
+    fault = store_fault(Url("s3", "bucket", "key"), OSError(said))
+    assert fault is not None and what in fault.what and "HUNTER" not in str(fault)
+    assert isinstance(fault, Missing) == fault.what.startswith("there is no")
+
+
+def test_what_no_store_said_is_not_taken_for_it():
+    assert store_fault(Url("s3", "bucket", "key"), OSError("Couldn't deserialize thrift")) is None
 
 
 def test_what_is_in_a_store_has_no_path(tmp_path):
