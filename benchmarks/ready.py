@@ -59,3 +59,8 @@ def threads_allowed() -> int | None:
     """How many threads the environment allows to decode; None: as many as there are CPUs."""
     said = os.environ.get(THREADS)
     return int(said) if said else None
+
+
+def nothing(number: int, _admit: Callable[[int], None]) -> int:
+    """Do a task of a batch in which there is nothing to do."""
+    return number

@@ -35,7 +35,10 @@ POLL_S = 1.0
 LOOK_S = 5.0  # after which workers are counted again
 AHEAD = 2  # tasks for each thread of a worker that are submitted at a time: the next one is there at once
 FEWEST = 4
-_CONFIG = {"distributed.comm.timeouts.connect": f"{CONNECT_S}s"}
+_CONFIG = {
+    "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+    "distributed.admin.low-level-log-length": 10,  # else the last 1,000 messages are kept, tasks and all
+}
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _began(pid: int) -> int:
 def _read(text: bytes, measure: Callable[[], Available]) -> Room[Holder]:
     """What a ledger says of those that live; nothing, when it was cut short."""
     granted, waiting = list[tuple[Holder, int]](), list[tuple[Holder, int]]()
-    with contextlib.suppress(ValueError, TypeError, KeyError):
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
         told = json.loads(text or b"{}")
         granted, waiting = ([_entry(each) for each in told.get(name, [])] for name in ("granted", "waiting"))
     alive = {pid: _began(pid) for pid in {who.pid for who, _ in [*granted, *waiting]}}

@@ -1,5 +1,6 @@
 """One task on a worker of a cluster."""
 
+import contextlib
 import pickle
 from typing import Any
 
@@ -7,7 +8,7 @@ from replay.available import Available
 from replay.batching.ledger import Share
 from replay.batching.room import SHARE, too_much
 from replay.batching.serving import Broken, Over, Said, Unable, brief
-from tracer import __version__
+from tracer import Fault, __version__
 
 
 def work(packed: bytes, version: str) -> bytes:
@@ -45,7 +46,8 @@ def _done(packed: bytes, version: str) -> Said:
     except (Exception, SystemExit) as error:
         return Broken(brief(error))
     finally:
-        share.leave()
+        with contextlib.suppress(Fault):  # of a file that has become unusable; who is dead has nothing in it
+            share.leave()
 
 
 def _refuse_more_than_a_worker_may(need_bytes: int) -> None:

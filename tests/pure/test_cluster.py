@@ -34,6 +34,7 @@ HERE: dict[str, Any] = {
 
 
 local_cluster: Any = distributed.LocalCluster  # which has no types
+client_of: Any = distributed.Client
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +151,14 @@ def scheduler(folder: Path, path: Path = REPO) -> Iterator[tuple[subprocess.Pope
         yield process, json.loads(told.read_text())["address"]
 
 
-def worker(
-    address: str, folder: Path, path: Path = REPO
-) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """A worker in a process of its own."""
+@contextlib.contextmanager
+def worker(address: str, folder: Path, path: Path = REPO) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in a process of its own, that the scheduler knows."""
     arguments = (address, "--no-nanny", "--no-dashboard", "--local-directory", str(folder))
-    return started("worker", *arguments, path=path)
+    with started("worker", *arguments, path=path) as process:
+        with client_of(address, set_as_default=False) as client:
+            client.wait_for_workers(1, toys.WAIT_S)
+        yield process
 
 
 def test_a_scheduler_without_workers_is_a_fault(tmp_path):
@@ -170,7 +173,7 @@ def test_a_scheduler_that_is_lost_in_the_middle_is_a_fault_and_no_hang(
 ):
     monkeypatch.setattr(module, "LOOK_S", 0.5)
     with scheduler(tmp_path) as (process, address), worker(address, tmp_path):
-        results = Cluster(address, patience_s=5).run(toys.naps, iter(range(1000)), Lost)
+        results = Cluster(address, patience_s=2).run(toys.naps, iter(range(1000)), Lost)
         next(results)
         process.send_signal(signalled)
         with pytest.raises(Fault) as caught:
@@ -183,7 +186,7 @@ def test_a_scheduler_that_is_lost_in_the_middle_is_a_fault_and_no_hang(
 def test_workers_that_all_leave_in_the_middle_are_a_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK_S", 0.3)
     with scheduler(tmp_path) as (_, address), worker(address, tmp_path) as only:
-        results = Cluster(address, patience_s=2).run(toys.naps, iter(range(1000)), Lost)
+        results = Cluster(address, patience_s=1).run(toys.naps, iter(range(1000)), Lost)
         next(results)
         only.kill()
         with pytest.raises(Fault, match="has no workers"):
@@ -211,13 +214,13 @@ def test_a_scheduler_needs_no_pagetide_and_the_coordinator_s_memory_does_not_gro
         tracemalloc.start()
         try:
             sizes = []
-            for done, _ in enumerate(Cluster(address).run(toys.text_of, range(500), Lost)):
-                if done in (100, 499):
+            for done, _ in enumerate(Cluster(address).run(toys.text_of, range(160), Lost)):
+                if done in (60, 159):
                     gc.collect()
                     sizes.append(tracemalloc.get_traced_memory()[0])
         finally:
             tracemalloc.stop()
-    assert sizes[1] - sizes[0] < 1_000_000, sizes  # what came of 400 tasks is 4,000,000
+    assert sizes[1] - sizes[0] < 200_000  # what came of 100 tasks is 1,000,000
 
 
 def test_another_pagetide_on_the_cluster_is_a_fault(inside, monkeypatch):
