@@ -22,10 +22,9 @@ HINT = (
 def fleet(of: "Fleet") -> Shown:
     """A row for each setting."""
     guests = of.guests.filter("compared").unique("address", maintain_order=True)
-    heading = (
-        f"{of.count:,} guests, {guests['duration_s'].sum() / 3600:,.1f} h, "
-        f"{human_bytes(guests['managed_bytes'].sum())}; means {WEIGHTS[of.weights]}"
-    )
+    hours, managed_bytes = (float(guests[name].sum()) for name in ("duration_s", "managed_bytes"))
+    size, word = human_bytes(managed_bytes), "guest" if of.count == 1 else "guests"
+    heading = f"{of.count:,} {word}, {hours / 3600:,.1f} h, {size}; means {WEIGHTS[of.weights]}"
     names = setting_names(of)
     rows = [(names[row["setting"]], *_cells(row)) for row in of.settings.iter_rows(named=True)]
     heads = ("given back", f"({LEVEL:.0%})", "p5 to p95", *(MEASURES[name].title for name in _MEANS))

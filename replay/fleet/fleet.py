@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from replay.fleet.bootstrap import intervals, means
 from replay.fleet.dataset import read
-from replay.fleet.measures import GIB, GUESTS, MEASURES, WEIGHTS, measured
+from replay.fleet.measures import GUESTS, MEASURES, WEIGHTS, measured
 from replay.fleet.naming import guest_names
 from replay.fleet.over_guests import QUANTILES, statistics, weights_of
 from tracer import Displayed, Fault
@@ -145,6 +145,23 @@ class Fleet(Displayed, by="replay.fleet.display:fleet"):
             self.guests["address"].n_unique() - both.height,
         )
 
+    @property
+    def whole(self) -> bool:
+        """Every trace compared is complete, and lost nothing."""
+        return bool(self._rows["whole"].fill_null(value=False).all())
+
+    def answer(self) -> dict[str, Any]:
+        """What `pagetide report --json` prints of a batch: `fleet`, and a row of `statistics` each."""
+        told = {
+            "guests": self.count,
+            "left_out": self.left_out,
+            "settings": list(self.compared),
+            "weights": self.weights,
+            "engine": self.engine,
+            "notes": list(self.notes),
+        }
+        return {"fleet": told, "statistics": self.statistics.to_dicts()}
+
     def weighted(self, weights: str) -> "Fleet":
         """The same guests with other weights.
 
@@ -262,6 +279,3 @@ def _known(what: str, value: str, there: Sequence[str]) -> None:
     if value not in there:
         some = ", ".join(there[:12]) + (", …" if len(there) > 12 else "")
         raise Fault(f"there is no {what} {value!r}", f"known: {some}", f"name one of these as the {what}")
-
-
-__all__ = ["GIB", "Fleet", "Gains", "fleet"]

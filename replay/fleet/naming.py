@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from replay.report.labels import labels
+from replay.parameters import word_of
+from tracer import plain
 
 if TYPE_CHECKING:
     from replay.fleet.fleet import Fleet
@@ -19,11 +20,20 @@ def guest_names(addresses: Sequence[str]) -> dict[str, str]:
 
 
 def setting_names(fleet: "Fleet") -> dict[str, str]:
-    """A name for each setting compared: the policy's, and what tells it apart from others of that policy."""
+    """A name for each setting compared: its policy's, with what differs from that policy's first setting; no
+    two are the same.
+    """
     first = fleet.guests.unique("setting", keep="first", maintain_order=True)
     rows = {row["setting"]: row for row in first.iter_rows(named=True)}
-    told = [
-        {"policy": rows[each]["policy"], "params": json.loads(rows[each]["params"] or "{}")}
-        for each in fleet.compared
-    ]
-    return dict(zip(fleet.compared, labels(told), strict=True))
+    told = {each: (rows[each]["policy"], json.loads(rows[each]["params"] or "{}")) for each in fleet.compared}
+    plainest: dict[str, str] = {}
+    for each in sorted(fleet.compared, key=len):
+        plainest.setdefault(told[each][0], each)
+    names = {each: _named(*told[each], told[plainest[told[each][0]]][1]) for each in fleet.compared}
+    times = Counter(names.values())
+    return {each: name if times[name] == 1 else plain(each) for each, name in names.items()}
+
+
+def _named(policy: str, params: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    apart = [f"{name}={word_of(value)}" for name, value in params.items() if usual.get(name) != value]
+    return plain(f"{policy}: {', '.join(apart)}" if apart else policy)

@@ -1,0 +1,41 @@
+"""The page of a batch's folder, written in its place whole."""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replay.fleet.dataset import ENGINE, RESULTS
+from replay.output import aside
+from replay.report.fleet.tasks import MANIFEST, Tasks
+
+if TYPE_CHECKING:
+    from replay.fleet.fleet import Fleet
+
+
+def is_batch(source: Path) -> bool:
+    """Whether `pagetide batch -o` wrote this folder."""
+    return (source / MANIFEST).is_file() or any((source / RESULTS).glob(f"{ENGINE}=*"))
+
+
+def command_of(source: Path, out: Path) -> str:
+    """What makes the page again."""
+    return shlex.join(["pagetide", "report", str(source), "-o", str(out)])
+
+
+def write_fleet(source: Path, out: Path, command: str) -> "tuple[Fleet, int]":
+    """Write the page of a batch's folder; returns the fleet, and the page's size in bytes.
+
+    Raises:
+        Fault: as `fleet`; when the page cannot be written; when the extra `report` is not installed.
+    """
+    from replay.fleet.fleet import fleet
+    from replay.report.fleet.page import fleet_html
+    from replay.report.page import Made
+
+    told = fleet(source)
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    text = fleet_html(told, Tasks.of(source), source, Made(command, when)).encode()
+    with aside(out) as temporary:
+        temporary.write_bytes(text)
+    return told, len(text)
