@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replay.batching.batch import Batch, batch
     from replay.device import Device
     from replay.engine import Options
-    from replay.fleet.fleet import Fleet, Gains, fleet
+    from replay.fleets.fleet import Fleet, Gains, fleet
     from replay.generating.kind import Kind
     from replay.generating.presets import preset
     from replay.generating.recipe import Recipe
@@ -52,8 +52,8 @@ __all__ = [
 _HOMES = {
     "Batch": "batching.batch",
     "Device": "device",
-    "Fleet": "fleet.fleet",
-    "Gains": "fleet.fleet",
+    "Fleet": "fleets.fleet",
+    "Gains": "fleets.fleet",
     "Generated": "generating.writing",
     "Kind": "generating.kind",
     "Options": "engine",
@@ -63,7 +63,7 @@ _HOMES = {
     "Sweep": "sweeping.sweep",
     "Verdict": "validation",
     "batch": "batching.batch",
-    "fleet": "fleet.fleet",
+    "fleet": "fleets.fleet",
     "generate": "generating.writing",
     "page": "report.making",
     "preset": "generating.presets",

@@ -10,7 +10,10 @@ from typing import Any
 import polars as pl
 
 import replay
-from replay.sweeping.frame import metrics
+from replay.batching.dataset import MARK, engine, file_of
+from replay.batching.rows import Belongs, rows_of
+from replay.costs import Costs
+from replay.policies import parse
 
 Row = dict[str, Any]
 SETTINGS = ("never", "upstream", "upstream:delay=100ms", "upstream:order=5", "boundary", "oracle")
@@ -21,36 +24,12 @@ _SIZES = ("baseline_gib_min", "footprint_gib_min", "free_byte_seconds", "free_st
 
 @cache
 def of_trace(trace: str = TRACE, settings: tuple[str, ...] = SETTINGS) -> list[Row]:
-    """What `replay.replay` says of a trace, a row for each setting."""
-    done = replay.replay(trace, settings)
-    told, counts = done.trace_section(replay.Options()), done.fidelity
-    impossible = (counts["exit_of_used"] or 0) + (counts["entry_of_free"] or 0)
-    whole = done.trace.complete
-    facts = {
-        "address": trace,
-        "kernel_release": told["kernel_release"],
-        "status": told["status"],
-        "whole": whole,
-        "events": told["events"],
-        "duration_s": told["duration_s"],
-        "lost_events": told["lost_events"],
-        "impossible_share": impossible / (counts["steps"] or 1),
-        "start": told["start"],
-        "backing": told["backing"],
-        "digest": "0" * 16,
-        "options": "1" * 16,
-    }
-    return [
-        {
-            **facts,
-            "policy": result.policy,
-            "setting": text,
-            "params": json.dumps(result.summary["params"]),
-            "order": result.run.setting.order,
-            **metrics(result.summary),
-        }
-        for text, result in zip(settings, done.results, strict=True)
-    ]
+    """What a batch writes of a trace, a row for each setting."""
+    options = replay.Options()
+    done = replay.replay(trace, settings, options)
+    asked = [parse(each, done.trace.manifest.guest) for each in settings]
+    belongs = Belongs.of(done.trace, options, Costs())
+    return rows_of(done, asked, options, belongs, trace).to_dicts()
 
 
 def guest(address: str, seed: int = 0, settings: Sequence[str] = SETTINGS, **changed: Any) -> list[Row]:
@@ -71,7 +50,7 @@ def guest(address: str, seed: int = 0, settings: Sequence[str] = SETTINGS, **cha
             **changed,
         }
         for row in of_trace()
-        if row["setting"] in settings
+        if row["label"] in settings
     ]
 
 
@@ -85,15 +64,16 @@ def frame(rows: Iterable[Row]) -> pl.LazyFrame:
     return pl.DataFrame(list(rows), infer_schema_length=None).lazy()
 
 
-def written(folder: Path, rows: Iterable[Row], engine: str = "1.0.0-abcdef") -> Path:
+def written(folder: Path, rows: Iterable[Row], of_engine: str = "") -> Path:
     """The same as the dataset of a batch: a file for each guest."""
     by_guest: dict[str, list[Row]] = {}
     for row in rows:
         by_guest.setdefault(row["address"], []).append(row)
-    for at, (address, own) in enumerate(by_guest.items()):
-        place = folder / "results" / f"engine={engine}" / f"trace={Path(address).stem}-{at:08x}"
-        place.mkdir(parents=True, exist_ok=True)
-        pl.DataFrame(own, infer_schema_length=None).write_parquet(place / "results.parquet")
+    for address, own in by_guest.items():
+        place = folder / file_of(address).replace(engine(), of_engine or engine())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(own, infer_schema_length=None).write_parquet(place)
+    (folder / MARK).write_text(json.dumps({"format": 1}))
     return folder
 
 

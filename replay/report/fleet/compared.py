@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from replay.fleet.bootstrap import LEVEL
-from replay.fleet.display import interval, written
-from replay.fleet.fleet import Fleet, Gains
-from replay.fleet.measures import WEIGHTS
-from replay.fleet.naming import setting_names
+from replay.fleets.bootstrap import LEVEL
+from replay.fleets.display import interval, written
+from replay.fleets.fleet import Fleet, Gains
+from replay.fleets.measures import WEIGHTS
 from replay.policies import OWN, registry
 from replay.policies.protocol import FLOOR
+from tracer import plain
 
 POINT = 0.01  # of a guest's memory: less is no gain
 SHARE = "given_back_share"
@@ -26,8 +26,8 @@ class Compared:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What each setting is called."""
-        return setting_names(self.fleet)
+        """What each setting is called on the page."""
+        return {each: plain(each) for each in self.fleet.compared}
 
     @cached_property
     def _policies(self) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from replay.fleet.bootstrap import DRAWS, LEVEL
-from replay.fleet.display import written
-from replay.fleet.fleet import Gains
-from replay.fleet.measures import WEIGHTS
+from replay.fleets.bootstrap import DRAWS, LEVEL
+from replay.fleets.display import written
+from replay.fleets.fleet import Gains
+from replay.fleets.measures import WEIGHTS
 from replay.report.findings import Finding
 from replay.report.fleet.compared import POINT, SHARE, Compared, points, points_ends
 

@@ -5,17 +5,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replay.fleet.dataset import ENGINE, RESULTS
 from replay.output import aside
-from replay.report.fleet.tasks import MANIFEST, Tasks
+from replay.report.fleet.tasks import Tasks
+from tracer import Place
 
 if TYPE_CHECKING:
-    from replay.fleet.fleet import Fleet
+    from replay.fleets.fleet import Fleet
 
 
 def is_batch(source: Path) -> bool:
     """Whether `pagetide batch -o` wrote this folder."""
-    return (source / MANIFEST).is_file() or any((source / RESULTS).glob(f"{ENGINE}=*"))
+    from replay.batching.reading import is_dataset
+
+    return is_dataset(Place.of(str(source)))
 
 
 def command_of(source: Path, out: Path) -> str:
@@ -29,7 +31,7 @@ def write_fleet(source: Path, out: Path, command: str) -> "tuple[Fleet, int]":
     Raises:
         Fault: as `fleet`; when the page cannot be written; when the extra `report` is not installed.
     """
-    from replay.fleet.fleet import fleet
+    from replay.fleets.fleet import fleet
     from replay.report.fleet.page import fleet_html
     from replay.report.page import Made
 

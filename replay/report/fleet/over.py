@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from replay.fleet.display import written
+from replay.fleets.display import written
 from replay.report.charts.cast import COLOURS
 from replay.report.charts.drawn import Drawn, finished, last_of_bins, log_axis, rows
 from replay.report.figures import Figure

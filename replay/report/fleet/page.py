@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from replay.fleet.dataset import RESULTS
-from replay.fleet.fleet import Fleet
-from replay.fleet.measures import WEIGHTS
+from replay.batching.dataset import RESULTS
+from replay.fleets.fleet import Fleet
+from replay.fleets.measures import WEIGHTS
 from replay.report import drawing
 from replay.report.figures import Figure
 from replay.report.fleet.compared import Compared

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from replay.fleet.measures import MEASURES
+from replay.fleets.measures import MEASURES
 from replay.report.charts.drawn import finished, rows
 from replay.report.figures import Figure
 from replay.report.fleet.compared import SHARE, Compared

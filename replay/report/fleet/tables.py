@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from replay.fleet.display import written
-from replay.fleet.measures import MEASURES, WEIGHTS, Measure
+from replay.fleets.display import written
+from replay.fleets.measures import MEASURES, WEIGHTS, Measure
 from replay.report.fleet.compared import SHARE, Compared, points
 from replay.report.table import NONE
 

@@ -1,15 +1,14 @@
 """What became of a batch's tasks, as its manifest says: what failed, and why."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from replay.batching.journal import NAME, read
 from replay.batching.task import FAILED
-
-MANIFEST = "manifest.jsonl"
+from tracer import Place
 
 
 @dataclass(frozen=True)
@@ -22,33 +21,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Of the last run. `counts`: tasks by what became of them; `unread`: lines that could not be read."""
+    """Of all traces that the dataset was ever asked for. `counts`: by what became of them."""
 
     counts: Mapping[str, int]
     failures: tuple[Failure, ...] = ()
-    unread: int = 0
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
         """Of a batch's folder; None where it has no manifest."""
-        try:
-            text = (folder / MANIFEST).read_text(errors="replace")
-        except OSError:
+        place = Place.of(str(folder)) / NAME
+        if not place.exists():
             return None
-        lines = [_read(line) for line in text.splitlines() if line.strip()]
-        known = [line for line in lines if line is not None and "status" in line]
-        failures = tuple(_failure(line) for line in known if line["status"] == FAILED)
-        counts = Counter(str(line["status"]) for line in known)
-        return cls(counts, failures, sum(line is None for line in lines))
-
-
-def _read(line: str) -> dict[str, Any] | None:
-    """A line's object; None for what is none."""
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
+        lines = list(read(place))
+        failures = tuple(_failure(line) for line in lines if line["status"] == FAILED)
+        return cls(Counter(str(line["status"]) for line in lines), failures)
 
 
 def _failure(line: Mapping[str, Any]) -> Failure:

@@ -44,12 +44,10 @@ def trust(of: Compared, tasks: Tasks | None) -> Trust:
         ("traces that are whole", f"{total - broken:,} of {total:,}"),
         ("with lost events", f"{lost:,}"),
         (f"with more than {IMPOSSIBLE:.0%} of impossible steps", f"{wrong:,}"),
-        ("tasks of the last run", _run(tasks)),
+        ("traces asked for", _run(tasks)),
         ("engine", of.fleet.engine or "not told"),
     ]
     notes = list(of.fleet.notes)
-    if tasks and tasks.unread:
-        notes.append(f"{tasks.unread:,} lines of the manifest cannot be read")
     bad, asked = broken + wrong + len(failures) + of.fleet.left_out, total + len(failures) + of.fleet.left_out
     word = GOOD if not bad else NO if 2 * bad > asked else CARE
     return Trust(word, checks, notes, failures[:MOST_FAILURES], max(0, len(failures) - MOST_FAILURES))

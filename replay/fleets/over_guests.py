@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.fleet.bootstrap import Floats, intervals, means
-from replay.fleet.measures import GUEST_HOURS, MEASURES, MEMORY
+from replay.fleets.bootstrap import Floats, intervals, means
+from replay.fleets.measures import GUEST_HOURS, MEASURES, MEMORY
 
 if TYPE_CHECKING:
     import polars as pl

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from replay.fleet.bootstrap import LEVEL
-from replay.fleet.measures import MEASURES, WEIGHTS
-from replay.fleet.naming import setting_names
+from replay.fleets.bootstrap import LEVEL
+from replay.fleets.measures import MEASURES, WEIGHTS
 from tracer import Shown, human_bytes
 
 if TYPE_CHECKING:
-    from replay.fleet.fleet import Fleet, Gains
+    from replay.fleets.fleet import Fleet, Gains
 
 NONE = "-"
 MOST = 20  # guests of a table, half from each end
@@ -25,8 +24,7 @@ def fleet(of: "Fleet") -> Shown:
     hours, managed_bytes = (float(guests[name].sum()) for name in ("duration_s", "managed_bytes"))
     size, word = human_bytes(managed_bytes), "guest" if of.count == 1 else "guests"
     heading = f"{of.count:,} {word}, {hours / 3600:,.1f} h, {size}; means {WEIGHTS[of.weights]}"
-    names = setting_names(of)
-    rows = [(names[row["setting"]], *_cells(row)) for row in of.settings.iter_rows(named=True)]
+    rows = [(row["setting"], *_cells(row)) for row in of.settings.iter_rows(named=True)]
     heads = ("given back", f"({LEVEL:.0%})", "p5 to p95", *(MEASURES[name].title for name in _MEANS))
     return Shown(heading, ("setting", *heads), rows, [HINT, *of.notes])
 

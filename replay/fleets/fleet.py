@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.fleet.bootstrap import intervals, means
-from replay.fleet.dataset import read
-from replay.fleet.measures import GUESTS, MEASURES, WEIGHTS, measured
-from replay.fleet.naming import guest_names
-from replay.fleet.over_guests import QUANTILES, statistics, weights_of
+from replay.fleets.bootstrap import intervals, means
+from replay.fleets.dataset import read
+from replay.fleets.measures import GUESTS, MEASURES, WEIGHTS, measured
+from replay.fleets.naming import guest_names
+from replay.fleets.over_guests import QUANTILES, statistics, weights_of
 from tracer import Displayed, Fault
 
 if TYPE_CHECKING:
     import polars as pl
 
 FACTS = (
-    "guest", "address", "setting", "policy", "params", "order", "compared", "kernel_release", "status",
+    "guest", "address", "setting", "policy", "order", "compared", "kernel_release", "status",
     "whole", "events", "lost_events", "impossible_share", "duration_s", "managed_bytes",
 )  # fmt: skip
 FEW = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Gains(Displayed, by="replay.fleet.display:gains"):
+class Gains(Displayed, by="replay.fleets.display:gains"):
     """A setting against a baseline, guest by guest.
 
     Attributes:
@@ -54,7 +54,7 @@ class Gains(Displayed, by="replay.fleet.display:gains"):
 
 
 @dataclass(frozen=True, eq=False)
-class Fleet(Displayed, by="replay.fleet.display:fleet"):
+class Fleet(Displayed, by="replay.fleets.display:fleet"):
     """Many guests under several settings.
 
     Attributes:

@@ -65,7 +65,7 @@ _ALL = (
 )
 MEASURES = {measure.name: measure for measure in _ALL}
 # Columns of a batch that a fleet needs, and nothing else is read.
-TEXTS = ("address", "kernel_release", "status", "start", "backing", "options", "policy", "setting", "params")
+TEXTS = ("address", "kernel_release", "status", "start", "backing", "options", "policy", "label")
 NUMBERS = (
     "duration_s", "reclaimed_mean_bytes", "reclaimed_share_of_oracle", "latency_p50_s",
     "latency_p90_s", "free_byte_seconds", "free_stranded_byte_seconds", "refaults_bytes", "cost_total_s",

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replay.fleet.measures import COUNTS, NEEDED, NUMBERS, TEXTS, TRUTHS
+from replay.fleets.measures import COUNTS, NEEDED, NUMBERS, TEXTS, TRUTHS
 from tracer import Fault
 
 if TYPE_CHECKING:
     import polars as pl
 
-RESULTS, ENGINE = "results", "engine"
+ENGINE = "engine"
 HINT = "make them with `pagetide batch TRACE… -o DIR`, and name DIR"
 
 
@@ -39,27 +39,13 @@ def _scanned(where: str) -> "pl.LazyFrame":
     """A dataset's folder or URL, or one Parquet file.
 
     Raises:
-        Fault: for a folder without results.
+        Fault: for what is no dataset, or has no results.
     """
     import polars as pl
 
-    pattern: str | Path = where
-    if not where.endswith(".parquet"):
-        pattern = f"{where.rstrip('/')}/{RESULTS}/**/*.parquet"
-        # A folder's name is no pattern, whatever characters it has.
-        if "://" not in where:
-            pattern = Path(where, RESULTS)
-            if next(pattern.glob("**/*.parquet"), None) is None:
-                raise Fault(f"there are no results in {where}", f"no Parquet file below {pattern}", HINT)
-    casts = pl.ScanCastOptions(integer_cast=["upcast", "allow-float"], float_cast="upcast")
-    return pl.scan_parquet(
-        pattern,
-        glob="://" in where,
-        hive_partitioning=True,
-        missing_columns="insert",
-        extra_columns="ignore",
-        cast_options=casts,
-    )
+    from replay.batching.reading import results
+
+    return pl.scan_parquet(where, glob=False) if where.endswith(".parquet") else results(where)
 
 
 def _newest(found: "pl.LazyFrame") -> "tuple[pl.DataFrame, str, list[str]]":
@@ -73,7 +59,9 @@ def _newest(found: "pl.LazyFrame") -> "tuple[pl.DataFrame, str, list[str]]":
     }
     known = ENGINE in found.collect_schema()
     engine = pl.col(ENGINE).cast(pl.String) if known else pl.lit("").alias(ENGINE)
-    rows = found.select(engine, *(pl.col(name).cast(kinds[name]) for name in NEEDED)).collect()
+    told = found.select(engine, *(pl.col(name).cast(kinds[name]) for name in NEEDED)).collect()
+    # A label is what a setting is called whatever a guest's own defaults are.
+    rows = told.rename({"label": "setting"})
     engines = sorted(rows[ENGINE].unique().to_list(), key=_age)
     kept = rows.filter(pl.col(ENGINE) == engines[-1]).drop(ENGINE) if engines else rows.drop(ENGINE)
     older = rows.height - kept.height
@@ -81,10 +69,12 @@ def _newest(found: "pl.LazyFrame") -> "tuple[pl.DataFrame, str, list[str]]":
     return kept, engines[-1] if engines else "", notes
 
 
-def _age(engine: str) -> tuple[list[int], str]:
-    """Engines sort by their version; of one version the order is only always the same."""
+def _age(engine: str) -> tuple[bool, list[int], str]:
+    """Engines sort by their version, today's above all; of one version the order is only always the same."""
+    from replay.batching.dataset import engine as todays
+
     version, _, _ = engine.rpartition("-")
-    return [int(part) for part in re.findall(r"\d+", version or engine)], engine
+    return engine == todays(), [int(part) for part in re.findall(r"\d+", version or engine)], engine
 
 
 def _refuse_mixed(rows: "pl.DataFrame", where: str) -> None:
@@ -93,10 +83,10 @@ def _refuse_mixed(rows: "pl.DataFrame", where: str) -> None:
     Raises:
         Fault: for rows of several options, or several rows of one guest and setting.
     """
-    cases = rows.select("start", "backing", "options").unique().sort("start", "backing", "options").rows()
-    if len(cases) > 1:
-        words = sorted({f"start {start}, backing {backing}" for start, backing, _ in cases})
-        how = "; ".join(words) if len(words) > 1 else f"{len(cases)} sets of device and costs with {words[0]}"
+    if rows["options"].n_unique() > 1:
+        cases = rows.select("start", "backing").unique().sort("start", "backing").rows()
+        words = [f"start {start}, backing {backing}" for start, backing in cases]
+        how = "; ".join(words) if len(words) > 1 else f"{words[0]}, but other devices, hosts or costs"
         raise Fault(
             f"{where} has results of several options, which cannot be compared",
             how,
