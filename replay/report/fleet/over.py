@@ -20,6 +20,9 @@ READING = "The thick bar holds half of the guests, the thin line 90 %; the tick 
 
 def given_back(of: Compared) -> Figure:
     """What each setting gives back, a point for each guest."""
+    name, title = "given_back", "How much memory comes back?"
+    if not of.reporting:
+        return Figure(name, title, "", "", None, "No setting reported anything.")
     told = _points(of, SHARE).with_columns(pl.col("value", "p5", "p25", "p50", "p75", "p95") * 100)
     shown = [of.names[each] for each in of.reporting]
     chart = _rows(told, shown, alt.X("value:Q", title="given back, % of memory", axis=TICKS))
@@ -27,8 +30,8 @@ def given_back(of: Compared) -> Figure:
     if of.fleet.count > MOST_GUESTS:
         reading += f" Of {of.fleet.count:,} guests {MOST_GUESTS} are drawn, evenly by rank."
     return Figure(
-        "given_back",
-        "How much memory comes back?",
+        name,
+        title,
         reading,
         _alt(of, (SHARE,)),
         finished(chart, _height(shown)),
