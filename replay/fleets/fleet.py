@@ -61,7 +61,7 @@ class Fleet(Displayed, by="replay.fleets.display:fleet"):
         guests: a row for each guest and setting: facts of the trace and the setting, `managed_bytes`,
             `compared` (the guest has every setting), then each measure of `docs/fleet.md`, null where there
             is nothing to say. Each trace is a guest.
-        compared: the settings that are compared, in the order of the results.
+        compared: the settings that are compared, in the order asked for, or of their policies.
         weights: how much a guest counts: "guests" (each alike), "memory" or "guest-hours" (memory x time).
         engine: that made the results.
         left_out: guests that lack a setting, and so are in no comparison.
@@ -202,7 +202,7 @@ def fleet(
 
     _known("weights", weights, list(WEIGHTS))
     rows, engine, notes = read(results)
-    there = rows["setting"].unique(maintain_order=True).to_list()
+    there = _in_order(rows)
     if isinstance(settings, str):
         raise Fault(f"settings={settings!r} is not possible", "it is a text", "give a list of settings")
     for each in settings:
@@ -238,6 +238,16 @@ def _table(rows: "pl.DataFrame", compared: Sequence[str]) -> "pl.DataFrame":
         .sort("address", "place", maintain_order=True)
         .select(*FACTS, *MEASURES)
     )
+
+
+def _in_order(rows: "pl.DataFrame") -> list[str]:
+    """Settings as the policies come in the comparison, each policy's defaults first."""
+    from replay.policies import registry
+
+    places = {name: place for place, name in enumerate(registry())}
+    told = rows.select("setting", "policy").unique().iter_rows()
+    ranked = sorted((places.get(policy, len(places)), each.count("="), each) for each, policy in told)
+    return [each for *_, each in ranked]
 
 
 def _floors() -> list[str]:

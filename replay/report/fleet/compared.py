@@ -62,7 +62,8 @@ class Compared:
     def baseline(self) -> str:
         """What the others are compared with: what a stock kernel does, else the first that can be had."""
         own = [each for each in self.possible if self._policies[each] == OWN]
-        return next(iter([*own, *self.possible, *self.fleet.compared]))
+        plain_first = sorted(own, key=lambda each: each.count("="))
+        return next(iter([*plain_first, *self.possible, *self.fleet.compared]))
 
     @cached_property
     def others(self) -> list[str]:

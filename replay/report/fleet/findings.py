@@ -116,7 +116,7 @@ def _stranded(of: Compared) -> Iterator[str]:
 
 def _soon(of: Compared) -> Iterator[str]:
     yield _over(of, of.baseline, "latency_p50_s", "is what half of the reported memory waited at most")
-    yield _over(of, of.baseline, "latency_p90_s", "is what 90 % of it waited at most")
+    yield _over(of, of.baseline, "latency_p90_s", "is what 90% of it waited at most")
 
 
 def _over(of: Compared, setting: str, measure: str, what: str) -> str:
@@ -128,7 +128,7 @@ def _over(of: Compared, setting: str, measure: str, what: str) -> str:
         return f"With `{of.names[setting]}`, {middle} {what}."
     return (
         f"With `{of.names[setting]}`, {middle} {what} in the guest in the middle; over guests {low} to "
-        f"{high} (5 % to 95 %)."
+        f"{high} (5% to 95%)."
     )
 
 

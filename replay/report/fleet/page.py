@@ -33,7 +33,6 @@ def fleet_html(told: Fleet, tasks: Tasks | None, source: Path, made: Made) -> st
         count=told.count,
         hours=float(of.guests["duration_s"].sum()) / 3600,
         memory_bytes=float(of.guests["managed_bytes"].sum()),
-        engine=told.engine,
         weights=WEIGHTS[told.weights],
         trust=trust(of, tasks),
         findings=findings(of),
