@@ -177,7 +177,7 @@ def page(given: Inputs) -> str:
         ("mixed", mixed(guests)),
     ]
     inputs = [
-        [f"`--{each.name.replace('_', '-')}`", what, _number(getattr(given, each.name)), source]
+        [f"`{each.name.replace('_', '-')}`", what, _number(getattr(given, each.name)), source]
         for each in fields(given)
         for what, source in [MEANING[each.name]]
     ]

@@ -30,12 +30,14 @@ class Gains(Displayed, by="replay.fleets.display:gains"):
     """A setting against a baseline, guest by guest.
 
     Attributes:
-        setting, baseline: what is compared.
+        setting: what is compared.
+        baseline: with what.
         measure: in what.
         guests: a row for each guest that has both: `guest`, `address`, `weight`, `baseline`, `setting`,
             `difference` (setting less baseline); the largest difference first.
         mean: of the differences, weighted.
-        low, high: its 95 % interval, by drawing pairs (BCa); None of fewer than two guests.
+        low: of its 95 % interval, by drawing pairs (BCa); None of fewer than two guests.
+        high: the other end of it.
         share_gaining: of these guests, each alike, whose difference is above `least`.
         least: above which a difference is called a gain.
         left_out: guests that are not in `guests`, since they lack one of the two.

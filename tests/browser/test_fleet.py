@@ -9,6 +9,7 @@ import replay
 from replay.report.fleet.making import write_fleet
 from tests.browser.opened import colours, opened
 from tests.pure.batch_rows import fleet_of, manifest, written
+from tracer import Place
 
 PLAIN = 12  # colours an empty chart with its axes and text smoothed to grey could not reach in ink alone
 FAILED = {"trace": "traces/bad.trace", "status": "failed", "reason": ["no manifest", "it says so", "again"]}
@@ -19,7 +20,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A dataset, and its page."""
     folder = tmp_path_factory.mktemp("fleet")
     manifest(written(folder / "batch", fleet_of(request.param)), FAILED)
-    write_fleet(folder / "batch", folder / "fleet.html", "pagetide report batch")
+    write_fleet(Place.of(folder / "batch"), folder / "fleet.html", "pagetide report batch")
     return folder / "batch", folder / "fleet.html"
 
 

@@ -17,6 +17,7 @@ from replay.report.fleet.tasks import Tasks
 from replay.report.fleet.trust import trust
 from replay.report.trust import CARE, GOOD, NO
 from tests.pure.batch_rows import SETTINGS, fleet_of, frame, guest, manifest, written
+from tracer import Place
 
 MOST_BYTES = 4 << 20
 FAILED = {
@@ -108,16 +109,16 @@ def test_one_setting_or_bounds_alone_have_a_page() -> None:
 
 def test_how_right_the_traces_are(tmp_path: Path) -> None:
     good = fleet_of(4)
-    told = trust(compared(good), Tasks.of(manifest(tmp_path, DONE)))
+    told = trust(compared(good), Tasks.of(Place.of(manifest(tmp_path, DONE))))
     assert (told.word, dict(told.checks)["traces that are whole"]) == (GOOD, "4 of 4")
     assert dict(told.checks)["traces asked for"] == "1 done"
-    failed = trust(compared(good), Tasks.of(manifest(tmp_path, DONE, FAILED)))
+    failed = trust(compared(good), Tasks.of(Place.of(manifest(tmp_path, DONE, FAILED))))
     assert failed.word == CARE
     assert dict(failed.checks)["traces asked for"] == "1 done, 1 failed"
     assert [failure.reason[0] for failure in failed.failures] == ["no manifest"]
     broken = [{**row, "whole": False, "lost_events": 3} for row in good]
     assert trust(compared(broken), None).word == NO
-    many = trust(compared(good), Tasks.of(manifest(tmp_path, *[FAILED] * 25)))
+    many = trust(compared(good), Tasks.of(Place.of(manifest(tmp_path, *[FAILED] * 25))))
     assert (many.word, len(many.failures), many.more) == (NO, 20, 5)
 
 
@@ -125,10 +126,10 @@ def test_a_damaged_manifest_costs_its_lines_alone(tmp_path: Path) -> None:
     manifest(tmp_path, DONE, FAILED)
     with (tmp_path / "manifest.jsonl").open("a") as file:
         file.write('{"trace": "half')
-    tasks = Tasks.of(tmp_path)
+    tasks = Tasks.of(Place.of(tmp_path))
     assert tasks is not None
     assert tasks.counts == {"done": 1, "failed": 1}
-    assert Tasks.of(tmp_path / "none") is None
+    assert Tasks.of(Place.of(tmp_path / "none")) is None
 
 
 def test_tables_have_the_values_of_the_frames(forty: Compared) -> None:

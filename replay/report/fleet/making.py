@@ -1,6 +1,5 @@
 """The page of a batch's folder, written in its place whole."""
 
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,20 +12,15 @@ if TYPE_CHECKING:
     from replay.fleets.fleet import Fleet
 
 
-def is_batch(source: Path) -> bool:
-    """Whether `pagetide batch -o` wrote this folder."""
+def is_batch(source: str | Path | Place) -> bool:
+    """Whether `pagetide batch -o` wrote there."""
     from replay.batching.reading import is_dataset
 
-    return is_dataset(Place.of(str(source)))
+    return is_dataset(Place.of(source))
 
 
-def command_of(source: Path, out: Path) -> str:
-    """What makes the page again."""
-    return shlex.join(["pagetide", "report", str(source), "-o", str(out)])
-
-
-def write_fleet(source: Path, out: Path, command: str) -> "tuple[Fleet, int]":
-    """Write the page of a batch's folder; returns the fleet, and the page's size in bytes.
+def write_fleet(source: Place, out: Path, command: str) -> "tuple[Fleet, int]":
+    """Write the page of a batch's folder or URL; returns the fleet, and the page's size in bytes.
 
     Raises:
         Fault: as `fleet`; when the page cannot be written; when the extra `report` is not installed.
@@ -35,7 +29,7 @@ def write_fleet(source: Path, out: Path, command: str) -> "tuple[Fleet, int]":
     from replay.report.fleet.page import fleet_html
     from replay.report.page import Made
 
-    told = fleet(source)
+    told = fleet(str(source))
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     text = fleet_html(told, Tasks.of(source), source, Made(command, when)).encode()
     with aside(out) as temporary:

@@ -1,7 +1,6 @@
 """The page of a batch: which setting for these guests, who gains, what it costs, and how sure that is."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from replay.batching.dataset import RESULTS
 from replay.fleets.fleet import Fleet
@@ -15,9 +14,10 @@ from replay.report.fleet.tasks import Tasks
 from replay.report.fleet.trust import trust
 from replay.report.page import Made
 from replay.report.sheet import TEMPLATES, sheet
+from tracer import Place
 
 
-def fleet_html(told: Fleet, tasks: Tasks | None, source: Path, made: Made) -> str:
+def fleet_html(told: Fleet, tasks: Tasks | None, source: Place, made: Made) -> str:
     """The whole page as text.
 
     Raises:
@@ -29,7 +29,7 @@ def fleet_html(told: Fleet, tasks: Tasks | None, source: Path, made: Made) -> st
     return sheet(
         TEMPLATES / "fleet.html.j2",
         {figure.name: figure.chart for figure in drawn if figure.chart is not None},
-        name=source.resolve().name or "fleet",
+        name=(source.path.resolve().name if source.local else source.name) or "fleet",
         count=told.count,
         hours=float(of.guests["duration_s"].sum()) / 3600,
         memory_bytes=float(of.guests["managed_bytes"].sum()),

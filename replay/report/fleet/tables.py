@@ -9,7 +9,7 @@ import polars as pl
 from replay.fleets.display import written
 from replay.fleets.measures import MEASURES, WEIGHTS, Measure
 from replay.report.fleet.compared import SHARE, Compared, points
-from replay.report.table import NONE
+from replay.report.sheet import NONE
 
 MOST_GUESTS = 200
 GROUPS = {

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from replay.batching.journal import NAME, read
@@ -27,9 +26,9 @@ class Tasks:
     failures: tuple[Failure, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path) -> Self | None:
+    def of(cls, folder: Place) -> Self | None:
         """Of a batch's folder; None where it has no manifest."""
-        place = Place.of(str(folder)) / NAME
+        place = folder / NAME
         if not place.exists():
             return None
         lines = list(read(place))
