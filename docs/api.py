@@ -45,6 +45,7 @@ GROUPS = {
         "Replay a trace": ["run", "replay", "Options", "Device", "costs.Costs"],
         "What comes out": ["Result", "Replay"],
         "Many settings": ["sweep", "Sweep"],
+        "Many guests": ["fleet", "Fleet", "Gains"],
         "Is the model right?": ["validate", "Verdict"],
         "Synthetic traces": ["generate", "Generated", "preset", "Recipe", "Kind"],
     },

@@ -1,8 +1,9 @@
 """Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
 
 `run` replays one policy, `replay` several in one pass, `sweep` one in many settings, `validate`
-compares the model with what the kernel said; `batch` replays many traces into one dataset; `page` makes an
-HTML page of the answer; `generate` makes a synthetic trace of a `Recipe`.
+compares the model with what the kernel said; `batch` replays many traces into one dataset, and `fleet`
+compares their guests; `page` makes an HTML page of the answer; `generate` makes a synthetic trace of a
+`Recipe`.
 Names are imported when first used.
 """
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from replay.batching.batch import Batch, batch
     from replay.device import Device
     from replay.engine import Options
+    from replay.fleets.fleet import Fleet, Gains, fleet
     from replay.generating.kind import Kind
     from replay.generating.presets import preset
     from replay.generating.recipe import Recipe
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Device",
+    "Fleet",
+    "Gains",
     "Generated",
     "Kind",
     "Options",
@@ -35,6 +39,7 @@ __all__ = [
     "Sweep",
     "Verdict",
     "batch",
+    "fleet",
     "generate",
     "page",
     "preset",
@@ -47,6 +52,8 @@ __all__ = [
 _HOMES = {
     "Batch": "batching.batch",
     "Device": "device",
+    "Fleet": "fleets.fleet",
+    "Gains": "fleets.fleet",
     "Generated": "generating.writing",
     "Kind": "generating.kind",
     "Options": "engine",
@@ -56,6 +63,7 @@ _HOMES = {
     "Sweep": "sweeping.sweep",
     "Verdict": "validation",
     "batch": "batching.batch",
+    "fleet": "fleets.fleet",
     "generate": "generating.writing",
     "page": "report.making",
     "preset": "generating.presets",

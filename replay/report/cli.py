@@ -20,7 +20,8 @@ def report(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="TRACE|DIR", help="A trace or its address, or results that `replay -o DIR` wrote."
+            metavar="TRACE|DIR",
+            help="A trace, or results that `replay -o DIR` or `batch -o DIR` wrote, or its address.",
         ),
     ],
     *,
@@ -51,18 +52,22 @@ def report(
 
     A trace is replayed first; how: as with `pagetide replay`.
     """
+    from replay.report.fleet.making import is_batch
     from replay.report.making import check_place, is_results, named_after, require, write
     from replay.report.material import Material
 
     given_as = Place.of(source)
-    ready = is_results(given_as)
+    ready, many = is_results(given_as), is_batch(given_as)
     place = named_after(given_as) if out is None else out
-    trace = None if ready else open_trace(given_as)
-    if ready and (policy or start != STEADY or backing != SMALL):
+    trace = None if ready or many else open_trace(given_as)
+    if (ready or many) and (policy or start != STEADY or backing != SMALL):
         how = "these are results; --policy, --start and --backing say how to replay a trace"
         raise Fault(f"{given_as} has been replayed already", how, "leave them out, or give the trace")
     check_place(place, force=force)
     require()
+    if many:
+        _many(given_as, place, allow_loss=allow_loss, as_json=as_json)
+        return
     material = (
         Material.read(given_as.path) if trace is None else _replayed(trace, policy or [], start, backing)
     )
@@ -97,6 +102,22 @@ def _replayed(trace: Trace, policies: list[str], start: str, backing: str) -> "M
 
     with progress(rows_to_read(trace), "replaying") as under_way:
         return replayed(trace, policies, Options(start, backing), under_way.tell)[1]
+
+
+def _many(source: Place, place: Path, *, allow_loss: bool, as_json: bool) -> None:
+    """The page of a batch's results."""
+    from replay.report.fleet.making import write_fleet
+
+    command = shlex.join(["pagetide", "report", str(source), "-o", str(place)])
+    told, size_bytes = write_fleet(source, place, command)
+    if as_json:
+        emit({"page": str(place), "size_bytes": size_bytes, **told.answer()})
+    else:
+        print(f"wrote {place} ({human_bytes(size_bytes)}): open it in a browser")
+    for line in told.notes:
+        warn(line)
+    if not told.whole and not allow_loss:
+        raise typer.Exit(ExitCode.LOSSY)
 
 
 def _finish(trace: dict[str, Any], *, allow_loss: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.output import aside, check_parent
+from replay.report.fleet.making import is_batch, write_fleet
 from replay.report.material import ANSWER, Material
 from replay.report.page import Made, html
 from tracer import Fault, Place, Trace, open_trace
@@ -26,7 +27,7 @@ def page(
     force: bool = False,
 ) -> Path:
     """Write an HTML page of a trace, replayed under `policies` (as `replay`), or of a folder that
-    `pagetide replay -o` wrote. Returns where it is.
+    `pagetide replay -o` or `pagetide batch -o` wrote. Returns where it is.
 
     `options`: how to replay; what the page shows besides is kept in any case.
 
@@ -37,6 +38,11 @@ def page(
     place = Path(out)
     check_place(place, force=force)
     require()
+    if not isinstance(source, Trace) and is_batch(Place.of(source)):
+        if policies or options:
+            raise Fault(f"{source} has been replayed already", "it holds results", "give a trace, or neither")
+        write_fleet(Place.of(source), place, call(source, place, policies, options))
+        return place
     if not isinstance(source, Trace) and is_results(source):
         if policies or options:
             raise Fault(f"{source} has been replayed already", "it holds results", "give a trace, or neither")
