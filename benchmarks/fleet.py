@@ -5,9 +5,10 @@ Usage: python -m benchmarks.fleet [--rounds N] [--tasks N] [--many N] [--trace T
 
 - *overhead*: tasks that do nothing, on one worker: the time of all but the first, divided by their number.
   Imports and the start of the worker are not in it.
-- *scaling*: batches of copies of TRACE under the policies of the comparison, in interleaved rounds: one worker
-  on one CPU, two workers on two, and one worker that has both: it uses part of the second one, to decode ahead
-  and for half of the policies. Workers are started anew each time, and what that takes is counted.
+- *scaling*: batches of copies of TRACE under the policies of the comparison, in interleaved rounds: one
+  worker on one CPU, two workers on two, and one worker that has both: it uses part of the second one, to
+  decode ahead and for half of the policies. Workers are started anew each time, and what that takes is
+  counted.
 - *memory*: of the coordinator, anonymous, after a tenth of many tasks that do nothing, and after all.
 """
 
