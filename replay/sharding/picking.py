@@ -18,6 +18,7 @@ from replay.buddy.steps import (
     BAD,
     BOUNDS,
     CPU,
+    ENTER,
     EXIT,
     FALLBACK,
     MEANING,
@@ -46,66 +47,124 @@ if TYPE_CHECKING:
 # What was seen of all events: places in `Picker.seen`. The rest of them is of the last call alone.
 NOW_NS, CLOCK_BACK, OUTSIDE, UNKNOWN_OPS, OWN, SEARCHES, CUTS = range(7)
 SEEN = ("now_ns", "clock_back", "outside", "unknown_ops")
+# What is rare in a batch, rows of an array: own events that are not to be reduced together with the one
+# before, and compaction's searches.
+CUT, SEARCH, SEARCH_NS, SEARCH_ZONE = range(4)
+
+_OWN = {
+    "row": np.int64, "ts_ns": np.int64, "op": np.uint8, "pfn": np.uint64, "order": np.uint8,
+    "migratetype": np.int8, "aux": np.uint64, "cpu": np.uint16,
+}  # fmt: skip
 
 # What a picked event is told as: itself, whatever its order.
 MEANS_ITSELF = np.full((256, ORDERS), Meaning.UNKNOWN, np.uint8)
 MEANS_ITSELF[: len(Meaning)] = np.arange(len(Meaning), dtype=np.uint8)[:, None]
 
-_I64 = nb.int64[::1]
+_I64, _BY_ZONE = nb.int64[::1], nb.int64[:, ::1]
+_TAKEN = EXIT + FALLBACK  # the sum of the meanings of two events that may be one taking
+
+
+@compiled(
+    nb.int64(
+        TS, OP, PFN, ORDER, MEANING, BOUNDS, _BY_ZONE, _BY_ZONE, nb.int64, nb.int64, nb.int64, _I64,
+        _I64, _I64, nb.uint8[::1], _BY_ZONE,
+    )
+)  # fmt: skip
+def _look(
+    ts_ns: Words, op: Words, pfn: Words, order: Words, meaning: Words, bounds: Words, last: Words,
+    own_last: Words, first: Int, end: Int, i: Int, seen: Words, row: Words, at_ns: Words, own_op: Words,
+    rare: Words,
+) -> Int:  # fmt: skip
+    """One event, whatever it is, as `_scan`; returns its zone if it is a step there, or -1."""
+    frame = np.int64(pfn[i])
+    what, zone = detail_of(op[i], frame, np.int64(order[i]), meaning, bounds, last)
+    mine = first <= frame < end
+    seen[UNKNOWN_OPS] += what == UNKNOWN
+    seen[OUTSIDE] += what == BAD
+    if what in (UNKNOWN, BAD):
+        return -1
+    if what == NOTHING:
+        if meaning[op[i], 0] == RESHUFFLE:
+            zone = zone_at(frame, 1, bounds, 0)
+            if zone >= 0:
+                seen[NOW_NS] = max(seen[NOW_NS], ts_ns[i])
+                if mine:
+                    at = seen[SEARCHES]
+                    rare[SEARCH, at], rare[SEARCH_NS, at], rare[SEARCH_ZONE, at] = i, seen[NOW_NS], zone
+                    seen[SEARCHES] += 1
+        return -1
+    seen[NOW_NS] = max(seen[NOW_NS], ts_ns[i])
+    if mine:
+        if own_last[zone, 1] == frame and own_last[zone, 0] + what == _TAKEN:
+            rare[CUT, seen[CUTS]] = seen[OWN]
+            seen[CUTS] += 1
+        own_last[zone, 0], own_last[zone, 1] = what, frame
+        row[seen[OWN]], at_ns[seen[OWN]], own_op[seen[OWN]] = i, seen[NOW_NS], what
+        seen[OWN] += 1
+    return zone
 
 
 @compiled(
     nb.void(
-        TS, OP, PFN, ORDER, TYPE, AUX, CPU, MEANING, BOUNDS, nb.int64[:, ::1], nb.int64[:, ::1],
-        nb.int64, nb.int64, _I64, _I64, nb.uint8[::1], nb.uint64[::1], nb.uint8[::1], nb.int8[::1],
-        nb.uint64[::1], nb.uint16[::1], _I64, _I64, _I64, _I64, _I64,
+        TS, OP, PFN, ORDER, MEANING, BOUNDS, _BY_ZONE, _BY_ZONE, nb.int64, nb.int64, _I64, _I64, _I64,
+        nb.uint8[::1], _BY_ZONE,
     )
 )  # fmt: skip
-def _pick(
-    ts_ns: Words, op: Words, pfn: Words, order: Words, migratetype: Words, aux: Words, cpu: Words,
-    meaning: Words, bounds: Words, last: Words, own_last: Words, first: Int, end: Int, seen: Words,
-    own_ts_ns: Words, own_op: Words, own_pfn: Words, own_order: Words, own_type: Words, own_aux: Words,
-    own_cpu: Words, own_row: Words, cuts: Words, search_row: Words, search_ts_ns: Words, search_zone: Words,
+def _scan(
+    ts_ns: Words, op: Words, pfn: Words, order: Words, meaning: Words, bounds: Words, last: Words,
+    own_last: Words, first: Int, end: Int, seen: Words, row: Words, at_ns: Words, own_op: Words, rare: Words,
 ) -> None:  # fmt: skip
-    """Copy the events of frames [first, end), counted from `first`, and note what was seen of all.
+    """Find the events of frames [first, end): which rows, when, and what they are; note what was seen of all.
 
-    `last`: see `detail_of`; `own_last`: likewise, of what was picked. `cuts`: picked events that would be taken
-    for one taking with the event before, and are not.
+    `last`: see `detail_of`; `own_last`: likewise, of own events. `rare`: see CUT and the next ones.
+    Nearly all events are plain ones, in the zone of the one before: what there is to know of that zone is at
+    hand. Nobody can foretell whose the next event is, so it is written down before it is known.
     """
-    now_ns, own, searches, cut = seen[NOW_NS], np.int64(0), np.int64(0), np.int64(0)
-    for i in range(len(ts_ns)):
+    here, now_ns, own, back = np.int64(0), seen[NOW_NS], np.uint64(0), np.int64(0)
+    lowest, highest = bounds[0, 0], bounds[0, 1]
+    was, was_at, own_was, own_at = last[0, 0], last[0, 1], own_last[0, 0], own_last[0, 1]
+    seen[OWN] = seen[SEARCHES] = seen[CUTS] = 0
+    for i in range(np.uint64(len(ts_ns))):
         frame, size_order = np.int64(pfn[i]), np.int64(order[i])
-        what, zone = detail_of(op[i], frame, size_order, meaning, bounds, last)
-        if ts_ns[i] < now_ns:
-            seen[CLOCK_BACK] += 1
-        if what == UNKNOWN:
-            seen[UNKNOWN_OPS] += 1
-            continue
-        if what == BAD:
-            seen[OUTSIDE] += 1
-            continue
-        if what == NOTHING:
-            if meaning[op[i], 0] != RESHUFFLE:
+        what = np.int64(meaning[op[i], min(size_order, ORDERS - 1)])
+        back += ts_ns[i] < now_ns
+        if what == ENTER or (what == EXIT and was != FALLBACK and own_was != FALLBACK):
+            size = np.int64(1) << size_order
+            if lowest <= frame and frame <= highest - size and not frame & (size - 1):
+                now_ns, was, was_at = max(now_ns, ts_ns[i]), what, frame
+                row[own], at_ns[own], own_op[own] = i, now_ns, what
+                mine = first <= frame and frame < end
+                own_was, own_at = what if mine else own_was, frame if mine else own_at
+                own += np.uint64(mine)
                 continue
-            zone = zone_at(frame, 1, bounds, 0)
-            if zone < 0:
-                continue
-            now_ns = max(now_ns, ts_ns[i])
-            if first <= frame < end:
-                search_row[searches], search_ts_ns[searches], search_zone[searches] = i, now_ns, zone
-                searches += 1
-            continue
-        now_ns = max(now_ns, ts_ns[i])
-        if not first <= frame < end:
-            continue
-        if own_last[zone, 1] == frame and own_last[zone, 0] + what == EXIT + FALLBACK:
-            cuts[cut] = own
-            cut += 1
-        own_last[zone, 0], own_last[zone, 1] = what, frame
-        own_ts_ns[own], own_op[own], own_pfn[own], own_order[own] = now_ns, what, frame - first, size_order
-        own_type[own], own_aux[own], own_cpu[own], own_row[own] = migratetype[i], aux[i], cpu[i], i
-        own += 1
-    seen[NOW_NS], seen[OWN], seen[SEARCHES], seen[CUTS] = now_ns, own, searches, cut
+        last[here, 0], last[here, 1], own_last[here, 0], own_last[here, 1] = was, was_at, own_was, own_at
+        seen[NOW_NS], seen[OWN] = now_ns, own
+        zone = _look(
+            ts_ns, op, pfn, order, meaning, bounds, last, own_last, first, end, i, seen, row, at_ns,
+            own_op, rare,
+        )  # fmt: skip
+        here = zone if zone >= 0 else here
+        lowest, highest, now_ns, own = bounds[here, 0], bounds[here, 1], seen[NOW_NS], np.uint64(seen[OWN])
+        was, was_at, own_was, own_at = last[here, 0], last[here, 1], own_last[here, 0], own_last[here, 1]
+    last[here, 0], last[here, 1], own_last[here, 0], own_last[here, 1] = was, was_at, own_was, own_at
+    seen[NOW_NS], seen[OWN], seen[CLOCK_BACK] = now_ns, own, seen[CLOCK_BACK] + back
+
+
+@compiled(
+    nb.void(
+        PFN, ORDER, TYPE, AUX, CPU, _I64, nb.uint64, nb.uint64[::1], nb.uint8[::1], nb.int8[::1],
+        nb.uint64[::1], nb.uint16[::1],
+    )
+)  # fmt: skip
+def _gather(
+    pfn: Words, order: Words, migratetype: Words, aux: Words, cpu: Words, rows: Words, first: Int,
+    own_pfn: Words, own_order: Words, own_type: Words, own_aux: Words, own_cpu: Words,
+) -> None:  # fmt: skip
+    """Copy some rows, frames counted from `first`."""
+    for k in range(np.uint64(len(rows))):
+        i = np.uint64(rows[k])
+        own_pfn[k], own_order[k], own_type[k] = pfn[i] - first, order[i], migratetype[i]
+        own_aux[k], own_cpu[k] = aux[i], cpu[i]
 
 
 @dataclass(frozen=True)
@@ -139,11 +198,13 @@ class Picker:
         self, meaning: "NDArray[np.uint8]", geometry: Geometry, own: "Range", start_ns: int
     ) -> None:
         """`meaning`: see `ops`; `geometry`: the whole guest's."""
-        self._meaning, self._bounds, self._own = meaning, zone_bounds(geometry), own
+        self._meaning, self._bounds, self._range = meaning, zone_bounds(geometry), own
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
         self._own_last = self._last.copy()
         self.seen = np.zeros(7, np.int64)
         self.seen[NOW_NS] = start_ns
+        self._own = {name: np.empty(0, dtype) for name, dtype in _OWN.items()}
+        self._rare = np.empty((4, 0), np.int64)
 
     def wait(self, until_ns: int) -> int:
         """Nothing happens until then, unless it is later already; the time now."""
@@ -151,27 +212,32 @@ class Picker:
         return int(self.seen[NOW_NS])
 
     def pick(self, columns: Columns) -> Picked:
-        """The own events of the next batch."""
-        ts_ns, events = columns["ts_ns"], event_arrays(columns)
-        cpu = columns.get("cpu", np.zeros(len(ts_ns), np.uint16))
-        names = dict(ts_ns=ts_ns, op=events[0], pfn=events[1], order=events[2])
-        names |= dict(migratetype=events[3], aux=events[4], cpu=cpu)
-        own = {name: np.empty(len(ts_ns), values.dtype) for name, values in names.items()}
-        rows, cuts, search_rows, search_ns, search_zone = np.empty((5, len(ts_ns)), np.int64)
-        _pick(
-            ts_ns, *events, cpu, self._meaning, self._bounds, self._last, self._own_last,
-            self._own.first, self._own.end, self.seen, *own.values(),
-            rows, cuts, search_rows, search_ns, search_zone,
-        )  # fmt: skip
-        count, searches = int(self.seen[OWN]), slice(int(self.seen[SEARCHES]))
-        told = np.zeros(searches.stop, REDUCED_DTYPE)
-        told["kind"], told["size"], told["migratetype"] = RESHUFFLED, 1, -1
-        told["ts_ns"], told["zone"] = search_ns[searches], search_zone[searches]
-        told["pfn"] = events[1][search_rows[searches]]
-        return Picked(
-            {name: values[:count] for name, values in own.items()},
-            rows[:count],
-            cuts[: int(self.seen[CUTS])],
-            told,
-            search_rows[searches],
-        )
+        """The own events of the next batch. The arrays are reused by the next call."""
+        ts_ns, (op, pfn, order, migratetype, aux) = columns["ts_ns"], event_arrays(columns)
+        rest = {"pfn": pfn, "order": order, "migratetype": migratetype, "aux": aux}
+        rest["cpu"] = columns.get("cpu", np.zeros(len(ts_ns), np.uint16))
+        self._make_room(len(ts_ns))
+        own, rare, events = self._own, self._rare, (ts_ns, op, pfn, order)
+        model = self._meaning, self._bounds, self._last, self._own_last, self._range.first, self._range.end
+        _scan(*events, *model, self.seen, own["row"], own["ts_ns"], own["op"], rare)
+        picked = {name: values[: self.seen[OWN]] for name, values in own.items()}
+        rows = picked.pop("row")
+        _gather(*rest.values(), rows, self._range.first, *(picked[name] for name in rest))
+        searches = rare[:, : self.seen[SEARCHES]]
+        cuts = rare[CUT, : self.seen[CUTS]]
+        return Picked(picked, rows, cuts, _reshuffled(searches, pfn), searches[SEARCH])
+
+    def _make_room(self, rows: int) -> None:
+        """For a batch of so many events, and one more: an event is written before it is known whose it is."""
+        if len(self._own["row"]) <= rows:
+            self._own = {name: np.empty(rows + 1, values.dtype) for name, values in self._own.items()}
+            self._rare = np.empty((len(self._rare), rows + 1), np.int64)
+
+
+def _reshuffled(searches: "NDArray[np.int64]", pfn: "NDArray[np.uint64]") -> "NDArray[np.void]":
+    """Reduced events of compaction's searches (see SEARCH)."""
+    told = np.zeros(searches.shape[1], REDUCED_DTYPE)
+    told["kind"], told["size"], told["migratetype"] = RESHUFFLED, 1, -1
+    told["ts_ns"], told["zone"] = searches[SEARCH_NS], searches[SEARCH_ZONE]
+    told["pfn"] = pfn[searches[SEARCH]]
+    return told
