@@ -1,8 +1,8 @@
 """Offline: a trace replayed through the buddy and a reporting policy, measured and explained.
 
 `run` replays one policy, `replay` several in one pass, `sweep` one in many settings, `validate`
-compares the model with what the kernel said; `page` makes an HTML page of the answer; `generate` makes a
-synthetic trace of a `Recipe`.
+compares the model with what the kernel said; `batch` replays many traces into one dataset; `page` makes an
+HTML page of the answer; `generate` makes a synthetic trace of a `Recipe`.
 Names are imported when first used.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from replay.api import Replay, replay, run
+    from replay.batching.batch import Batch, batch
     from replay.device import Device
     from replay.engine import Options
     from replay.generating.kind import Kind
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from replay.validation import Verdict, validate
 
 __all__ = [
+    "Batch",
     "Device",
     "Generated",
     "Kind",
@@ -32,6 +34,7 @@ __all__ = [
     "Result",
     "Sweep",
     "Verdict",
+    "batch",
     "generate",
     "page",
     "preset",
@@ -42,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batch": "batching.batch",
     "Device": "device",
     "Generated": "generating.writing",
     "Kind": "generating.kind",
@@ -51,6 +55,7 @@ _HOMES = {
     "Result": "results",
     "Sweep": "sweeping.sweep",
     "Verdict": "validation",
+    "batch": "batching.batch",
     "generate": "generating.writing",
     "page": "report.making",
     "preset": "generating.presets",

@@ -124,9 +124,7 @@ def replay_by(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     guest = opened.manifest.guest
-    asked, left_out = _settings(policies, guest), list[str]()
-    if not asked:
-        asked, left_out = _comparison(opened)
+    asked, left_out = settled(opened, policies)
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
     options, prices = defaulted(options, costs)
@@ -149,6 +147,17 @@ def defaulted(options: Options | None, costs: Costs | None) -> tuple[Options, Co
     if not isinstance(options, Options):
         raise wrong_kind("options", options, "a replay.Options")
     return options, prices
+
+
+def settled(trace: Trace, policies: Sequence[str | Setting]) -> tuple[list[Setting], list[str]]:
+    """Settings of what was asked for; of nothing, of all policies that the trace tells enough for, and a line
+    for each that is left out.
+
+    Raises:
+        Fault: as `replay`.
+    """
+    asked = _settings(policies, trace.manifest.guest)
+    return (asked, []) if asked else _comparison(trace)
 
 
 def _settings(policies: Sequence[str | Setting], guest: Guest) -> list[Setting]:

@@ -28,6 +28,7 @@ VERBS = {
     "replay": ("replay.cli", "replay", "Replay a trace under reporting policies."),
     "sweep": ("replay.sweeping.cli", "sweep", "Replay a policy under every combination of its parameters."),
     "report": ("replay.report.cli", "report", "Make an HTML page of a trace, or of a replay's results."),
+    "batch": ("replay.batching.cli", "batch", "Replay many traces into one dataset of results."),
     "slice": ("replay.cli", "slice_", "Cut a span out of a trace, as a trace of its own."),
     "validate": ("replay.cli", "validate", "Compare the model with what the kernel said."),
 }

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tracer.guest.samples import GUEST_COUNTS, ZONE_COUNTS
     from tracer.naming import trace_after
     from tracer.output import check_output, output_fault, put_in_place, remove_tree
+    from tracer.places import Place
     from tracer.reader import Trace, open_trace
     from tracer.sparklines import averages, can_show, heights, sparkline
     from tracer.terminal import plain
@@ -52,6 +53,7 @@ __all__ = [
     "Manifest",
     "Op",
     "PageTypes",
+    "Place",
     "Probe",
     "Reporting",
     "Shown",
@@ -98,6 +100,7 @@ _HOMES = {
     "Manifest": "format",
     "Op": "format",
     "PageTypes": "format",
+    "Place": "places",
     "Probe": "format",
     "Reporting": "format",
     "Shown": "display",

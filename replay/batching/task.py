@@ -49,6 +49,7 @@ class Outcome:
         notes: what is wrong with the trace, or was left out, a line each.
         whole: the trace is complete, and nothing of it was lost.
         reason: why it failed: what, how we know, what to do; empty where it did not.
+        hopeless: results cannot be written there, so no other task could be done either.
     """
 
     trace: str
@@ -63,3 +64,4 @@ class Outcome:
     notes: tuple[str, ...] = field(default_factory=tuple)
     whole: bool = True
     reason: tuple[str, ...] = field(default_factory=tuple)
+    hopeless: bool = False

@@ -13,6 +13,7 @@ from tracer.units import human_bytes, human_duration
 
 if TYPE_CHECKING:
     from replay.api import Replay
+    from replay.batching.batch import Batch
     from replay.results import Result
     from replay.sweeping.sweep import Sweep
     from replay.validation import Verdict
@@ -63,6 +64,14 @@ def swept(of: "Sweep") -> Shown:
     more = [f"and {left:,} more: .frame has all of them"] if left else []
     columns = (f"{of.grid.policy.name}, {len(ranked):,} settings", *COLUMNS)
     return Shown(_heading(of.told), columns, rows, [*more, FRONT, HINT, *of.told["warnings"]])
+
+
+def batched(of: "Batch") -> Shown:
+    """What became of its traces, and why the first ones failed."""
+    rows = [(name, f"{count:,}", "") for name, count in of.tasks.items()]
+    rows += [("failed", each.trace, ": ".join(each.reason[:2])) for each in of.failures]
+    more = "and more: .manifest has all of them"
+    return Shown(of.out, ("", "traces", "why"), rows, [more] if of.tasks["failed"] > len(of.failures) else [])
 
 
 def verdict(of: "Verdict") -> Shown:

@@ -28,6 +28,7 @@ LINES = {
     "report": ["report", "a.trace", "--policy", "upstream", "--force"],
     "replay": ["replay", "a.trace", "--policy", "upstream"],
     "sweep": ["sweep", "a.trace", "--policy", "upstream", "--set", "delay=100ms,2s"],
+    "batch": ["batch", "a.trace", "-o", "dataset", "--policy", "upstream", "--workers", "1"],
     "slice": ["slice", "a.trace", "--from", "0s", "--to", "5ms", "--force"],
     "validate": ["validate", "a.trace"],
 }

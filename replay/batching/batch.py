@@ -1,0 +1,180 @@
+"""Many traces under many settings, on some workers, into one dataset."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from replay.api import defaulted
+from replay.batching.dataset import RESULTS, engine, make_dataset
+from replay.batching.executor import Executor
+from replay.batching.hold import held
+from replay.batching.journal import NAME, Journal, read
+from replay.batching.policies import spelled
+from replay.batching.sources import addresses
+from replay.batching.task import DONE, FAILED, UNCHANGED, Outcome, Task
+from replay.batching.work import do, failed
+from replay.costs import Costs
+from replay.crew import usable_cpus
+from replay.engine import Options
+from replay.parameters import Parameter
+from tracer import Displayed, Fault, Place
+from tracer.faults import ExitCode
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WORKERS = Parameter("workers", "int", None, "processes that replay, each a trace", minimum=1, maximum=1 << 10)
+SHOWN = 20  # failures that are kept at hand; all are in the manifest
+
+
+@dataclass(frozen=True)
+class Batch(Displayed, by="replay.report.display:batched"):
+    """What became of a batch.
+
+    Attributes:
+        out: the folder or URL of the dataset.
+        tasks: how many are `done`, `unchanged`, `failed`, and `lossy` of those that did not fail.
+        failures: the first of those that failed.
+    """
+
+    out: str
+    tasks: Mapping[str, int]
+    failures: tuple[Outcome, ...] = ()
+
+    @property
+    def results(self) -> "pl.LazyFrame":
+        """A row for each trace and setting (docs/batch.md), of today's engine and of those before.
+
+        Raises:
+            Fault: when there are none.
+        """
+        from replay.batching.reading import results
+
+        return results(self.out)
+
+    @property
+    def manifest(self) -> "pl.DataFrame":
+        """A row for each trace: what became of it, and why."""
+        import polars as pl
+
+        return pl.DataFrame(list(read(Place.of(self.out) / NAME)), infer_schema_length=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `pagetide batch --json` prints."""
+        return {
+            "out": self.out,
+            "engine": engine(),
+            "tasks": dict(self.tasks),
+            "failures": [
+                {"trace": each.trace, **dict(zip(("what", "how", "fix"), each.reason, strict=False))}
+                for each in self.failures
+            ],
+            "manifest": str(Place.of(self.out) / NAME),
+            "results": str(Place.of(self.out) / RESULTS),
+        }
+
+
+@dataclass
+class _Tally:
+    """What became of tasks so far."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        if outcome.status != FAILED:
+            self.counts["lossy"] += not outcome.whole
+        elif len(self.failures) < SHOWN:
+            self.failures.append(outcome)
+
+    def told(self, out: str) -> Batch:
+        names = (DONE, UNCHANGED, FAILED, "lossy")
+        return Batch(out, {name: self.counts[name] for name in names}, tuple(self.failures))
+
+
+def batch(
+    traces: str | Path | Sequence[str | Path],
+    out: str | Path,
+    policies: Sequence[str] = (),
+    options: Options | None = None,
+    costs: Costs | None = None,
+    *,
+    sets: Mapping[str, Iterable[Any]] | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    tell: Callable[[Outcome], None] = lambda _outcome: None,
+    expect: Callable[[int], None] = lambda _tasks: None,
+) -> Batch:
+    """Replay many traces, each under several policies; what is there already is not done again.
+
+    Args:
+        traces: paths, folders that hold traces, globs, URLs; one or many.
+        out: a folder or URL for the dataset, made if there is none.
+        policies: each `NAME` or `NAME:key=value,…`; none: all that a trace tells enough for.
+        options: of all replays. They keep no log, and tell no fragmentation and no map.
+        costs: what a unit of work costs, for `cost_s`.
+        sets: by parameter, values: each policy is replayed in every combination of them.
+        workers: processes, by default one for each CPU this process may use.
+        cluster: the address of a Dask scheduler, on whose workers to do it instead.
+        tell: hears what became of each task; what it raises ends the batch.
+        expect: hears how many tasks there are, before the first one.
+
+    Raises:
+        Fault: for arguments that cannot be, for no trace at all, for an `out` that holds something else, is
+            in use or cannot be written, and for a cluster that is gone. Not for a trace that fails.
+    """
+    options, costs = defaulted(options, costs)
+    options = replace(options, logging=False, fragmentation=False, address_map=False)
+    options.check()
+    asked, place = spelled(policies, sets), Place.of(str(out))
+    found = addresses([str(each) for each in ([traces] if isinstance(traces, str | Path) else traces)])
+    executor, options = _executor(workers, cluster, options)
+    if place.local:
+        place = Place.of(place.path.absolute())
+    make_dataset(place)
+    tasks = (Task(address, asked, options, costs, str(place)) for address in found)
+    expect(len(found))
+    with held(place):
+        return _do_all(executor, tasks, place, found, tell)
+
+
+def _executor(workers: int | None, cluster: str | None, options: Options) -> tuple[Executor, Options]:
+    """Where tasks are done; each worker of this machine gets its share of the CPUs."""
+    if cluster is not None:
+        if workers is not None:
+            how = "a cluster has its own workers"
+            raise Fault("workers and cluster are both given", how, "leave one of them out")
+        from replay.batching.cluster import Cluster
+
+        return Cluster(cluster), options
+    from replay.batching.processes import Processes
+
+    number = usable_cpus() if workers is None else WORKERS.number(workers)
+    return Processes(number), replace(options, threads=max(1, options.threads // number))
+
+
+def _do_all(
+    executor: Executor,
+    tasks: Iterator[Task],
+    place: Place,
+    found: list[str],
+    tell: Callable[[Outcome], None],
+) -> Batch:
+    """Do them, and keep the manifest whatever happens."""
+    tally, journal = _Tally(), Journal(place)
+    outcomes = executor.run(do, tasks, failed)
+    try:
+        for outcome in outcomes:
+            tally.add(outcome)
+            journal.add(outcome)
+            if outcome.hopeless:
+                what, how, fix = outcome.reason
+                raise Fault(what, how, fix, ExitCode.ENVIRONMENT)
+            tell(outcome)
+    finally:
+        getattr(outcomes, "close", lambda: None)()
+        journal.close(found)
+    return tally.told(str(place))
