@@ -7,7 +7,6 @@ A folder for each shard, written aside and renamed as a whole. Its files are nam
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -95,11 +94,16 @@ def shard_folder(folder: Path, index: int) -> Iterator[Path]:
     try:
         yield aside
         with contextlib.suppress(FileExistsError):
-            _rename(aside, folder / f"shard-{index}")
+            _rename(aside, shard_place(folder, index))
     except OSError as error:
         raise output_fault(folder, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def shard_place(folder: Path, index: int) -> Path:
+    """Where a shard is when it is done."""
+    return folder / f"shard-{index}"
 
 
 def _rename(aside: Path, place: Path) -> None:
@@ -111,11 +115,12 @@ def _rename(aside: Path, place: Path) -> None:
 
 def write_told(folder: Path, told: dict[str, Any]) -> None:
     """Say what the shard comes to, and what its files are."""
-    digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+    digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
     (folder / TOLD).write_text(json.dumps(told | {"files": digests}))
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """A checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -127,18 +132,26 @@ class Shard:
         told: what it comes to (`reducing.told_of`).
     """
 
-    def __init__(self, folder: Path, index: int) -> None:
-        """Raises:
-        Fault: when a file of it is missing, or is not what was written.
+    def __init__(self, folder: Path, index: int, digest: str) -> None:
+        """`folder`: of all shards; `digest`: of what it says of itself.
+
+        Raises:
+            Fault: when a file of it is missing, or is not what was written.
         """
-        self._folder = folder / f"shard-{index}"
+        self._folder = shard_place(folder, index)
+        self._check(TOLD, digest)
+        self.told: dict[str, Any] = json.loads((self._folder / TOLD).read_bytes())
+        for name, written in self.told["files"].items():
+            self._check(name, written)
+
+    def _check(self, name: str, digest: str) -> None:
+        path = self._folder / name
         try:
-            self.told: dict[str, Any] = json.loads((self._folder / TOLD).read_bytes())
-            for name, digest in self.told["files"].items():
-                if _digest(self._folder / os.path.basename(name)) != digest:
-                    raise damaged(self._folder / name, "its checksum is another one")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(self._folder, f"{type(error).__name__}: {error}") from error
+            found = digest_of(path)
+        except OSError as error:
+            raise damaged(path, f"{error.strerror} (errno {error.errno})") from error
+        if found != digest:
+            raise damaged(path, "its checksum is not the one with which it was written")
 
     def events(self, order: int) -> Iterator[Rows]:
         """Reduced events at a reporting order, by their sequence."""
@@ -172,7 +185,7 @@ def damaged(path: Path, how: str) -> Fault:
     return Fault(f"the scratch file {path} cannot be read", how.splitlines()[0], AGAIN)
 
 
-def check_all(shards: Iterable[Shard]) -> None:
+def check_same_trace(shards: Iterable[Shard]) -> None:
     """All shards went through the same events.
 
     Raises:

@@ -10,7 +10,16 @@ from replay.buddy.reduced import COUNT_DTYPE, REDUCED_DTYPE
 from replay.buddy.rules import rules_of
 from replay.engine import bins
 from replay.geometry import Geometry
-from replay.sharding.files import COUNTS, RowsFile, events_name, shard_folder, write_told
+from replay.sharding.files import (
+    COUNTS,
+    TOLD,
+    RowsFile,
+    digest_of,
+    events_name,
+    shard_folder,
+    shard_place,
+    write_told,
+)
 from replay.sharding.part import Part
 from replay.sharding.picking import MEANS_ITSELF, SEEN, Picker
 from replay.sharding.surveyed import load_survey
@@ -32,10 +41,11 @@ def reduce_shard(task: ShardTask, admit: Admit) -> ShardDone:
         admit(task.need_bytes)
         with shard_folder(Path(task.folder), task.index) as aside:
             write_told(aside, Reducer(task, aside).told())
+        digest = digest_of(shard_place(Path(task.folder), task.index) / TOLD)
     except Fault as fault:
         reason = fault.what, fault.how, fault.fix, int(fault.code)
-        return ShardDone(task.index, time.perf_counter() - began, reason)
-    return ShardDone(task.index, time.perf_counter() - began)
+        return ShardDone(task.index, time.perf_counter() - began, reason=reason)
+    return ShardDone(task.index, time.perf_counter() - began, digest)
 
 
 class Reducer:

@@ -21,7 +21,7 @@ from replay.geometry import Geometry
 from replay.parameters import Parameter
 from replay.policies.protocol import Setting
 from replay.sharding.elsewhere import Elsewhere
-from replay.sharding.files import Shard, check_all
+from replay.sharding.files import Shard, check_same_trace
 from replay.sharding.here import Here
 from replay.sharding.merging import by_time, merged, together, totals
 from replay.sharding.ranges import Range, ranges_of
@@ -140,9 +140,9 @@ def _run(
     survey = Survey.of(trace, whole, meaning, tell)
     keep_survey(folder, survey)
     tasks = list(_tasks(trace, settings, options, ranges_of(trace, whole, shards), folder))
-    _do(tasks, executor, _shares(trace.rows, len(tasks), tell))
-    told = [Shard(folder, task.index) for task in tasks]
-    check_all(told)
+    done = _do(tasks, executor, _shares(trace.rows, len(tasks), tell))
+    told = [Shard(folder, each.index, each.digest) for each in done]
+    check_same_trace(told)
     events = stretches(trace, survey.batches(), whole, meaning)
     start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     trace.warnings += [line for line in told[0].told["warnings"] if line not in trace.warnings]
@@ -173,22 +173,24 @@ def _shares(rows: int, tasks: int, tell: Tell) -> Callable[[], None]:
     return lambda: tell(left.pop())
 
 
-def _do(tasks: Sequence[ShardTask], executor: Executor, over: Callable[[], None]) -> None:
-    """Do all tasks.
+def _do(tasks: Sequence[ShardTask], executor: Executor, over: Callable[[], None]) -> list[ShardDone]:
+    """Do all tasks; what became of them, by address.
 
     Raises:
         Fault: the first one that a shard failed with, or that of the executor.
     """
-    done = executor.run(reduce_shard, tasks, _lost)
+    outcomes, done = executor.run(reduce_shard, tasks, _lost), []
     try:
-        for each in done:
+        for each in outcomes:
             if each.reason:
                 what, how, fix, code = each.reason
                 raise Fault(what, how, fix, ExitCode(code))
+            done.append(each)
             over()
     finally:
-        if close := getattr(done, "close", None):
+        if close := getattr(outcomes, "close", None):
             close()
+    return sorted(done, key=lambda each: each.index)
 
 
 def _lost(task: ShardTask, why: str) -> ShardDone:

@@ -69,9 +69,11 @@ class ShardDone:
     Attributes:
         index: as in the task.
         took_s: by the worker.
+        digest: of what the shard says of itself (`files.TOLD`), which has those of its other files.
         reason: why it failed: what, how we know, what to do, exit code; empty where it did not.
     """
 
     index: int
     took_s: float = 0.0
+    digest: str = ""
     reason: tuple[str, str, str, int] | tuple[()] = field(default=())
