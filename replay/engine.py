@@ -130,9 +130,7 @@ class Group:
         self.end_ns = end_ns
         self.bins_ns = bins(start.now_ns, end_ns) if bins_ns is None else bins_ns
         rules = rules_of(guest)
-        self.occupancy = done or Occupancy(
-            meaning, geometry, rules, start.state, start.now_ns, self.bins_ns
-        )
+        self.occupancy = done or Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
         blocks = start.blocks(geometry, options.start)
         self.schedules = [self._schedule(setting, blocks) for setting in settings]
         self._crew = Crew(self.schedules, options.threads)
@@ -194,9 +192,7 @@ class Group:
 
     def live(self, part: "Reduced", until_ns: int) -> None:
         """Let all policies live through what a stretch of events comes to; `until_ns`: its last instant."""
-        self._crew.each(
-            partial(Schedule.advance, events=part.events, counts=part.counts, until_ns=until_ns)
-        )
+        self._crew.each(partial(Schedule.advance, events=part.events, counts=part.counts, until_ns=until_ns))
 
     def finish(self) -> None:
         """Close the books at the end of the trace."""

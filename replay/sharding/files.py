@@ -75,7 +75,9 @@ class RowsFile:
     def _flush(self) -> None:
         import pyarrow as pa
 
-        arrays = [pa.array(np.concatenate([part[name] for part in self._parts])) for name in self._schema.names]
+        arrays = [
+            pa.array(np.concatenate([part[name] for part in self._parts])) for name in self._schema.names
+        ]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
         self._parts, self._rows = [], 0
 

@@ -16,7 +16,7 @@ class Here:
         self,
         do: Callable[[T, Admit], R],
         tasks: Iterable[T],
-        lost: Callable[[T, str], R],  # noqa: ARG002 - nothing is lost here
+        lost: Callable[[T, str], R],
     ) -> Iterator[R]:
         """What `do` makes of each task, in their order; memory is not asked for."""
         for task in tasks:

@@ -125,15 +125,15 @@ def _scan(
     was, was_at, own_was, own_at = last[0, 0], last[0, 1], own_last[0, 0], own_last[0, 1]
     seen[OWN] = seen[SEARCHES] = seen[CUTS] = 0
     for i in range(np.uint64(len(ts_ns))):
-        frame, size_order = np.int64(pfn[i]), np.int64(order[i])
+        frame, size_order = np.int64(pfn[i]), order[i]
         what = np.int64(meaning[op[i], min(size_order, ORDERS - 1)])
         back += ts_ns[i] < now_ns
-        if what == ENTER or (what == EXIT and was != FALLBACK and own_was != FALLBACK):
-            size = np.int64(1) << size_order
-            if lowest <= frame and frame <= highest - size and not frame & (size - 1):
+        if what == ENTER or (what == EXIT and FALLBACK not in (was, own_was)):
+            size = np.int64(1) << np.int64(size_order)
+            if lowest <= frame <= highest - size and not frame & (size - 1):
                 now_ns, was, was_at = max(now_ns, ts_ns[i]), what, frame
                 row[own], at_ns[own], own_op[own] = i, now_ns, what
-                mine = first <= frame and frame < end
+                mine = first <= frame < end
                 own_was, own_at = what if mine else own_was, frame if mine else own_at
                 own += np.uint64(mine)
                 continue
@@ -194,9 +194,7 @@ class Picker:
         seen: of all events so far, int64: see `NOW_NS` and the next ones.
     """
 
-    def __init__(
-        self, meaning: "NDArray[np.uint8]", geometry: Geometry, own: "Range", start_ns: int
-    ) -> None:
+    def __init__(self, meaning: "NDArray[np.uint8]", geometry: Geometry, own: "Range", start_ns: int) -> None:
         """`meaning`: see `ops`; `geometry`: the whole guest's."""
         self._meaning, self._bounds, self._range = meaning, zone_bounds(geometry), own
         self._last = np.full((len(geometry.zones), 2), -1, np.int64)
@@ -214,15 +212,19 @@ class Picker:
     def pick(self, columns: Columns) -> Picked:
         """The own events of the next batch. The arrays are reused by the next call."""
         ts_ns, (op, pfn, order, migratetype, aux) = columns["ts_ns"], event_arrays(columns)
-        rest = {"pfn": pfn, "order": order, "migratetype": migratetype, "aux": aux}
-        rest["cpu"] = columns.get("cpu", np.zeros(len(ts_ns), np.uint16))
+        cpu = columns.get("cpu", np.zeros(len(ts_ns), np.uint16))
         self._make_room(len(ts_ns))
-        own, rare, events = self._own, self._rare, (ts_ns, op, pfn, order)
-        model = self._meaning, self._bounds, self._last, self._own_last, self._range.first, self._range.end
-        _scan(*events, *model, self.seen, own["row"], own["ts_ns"], own["op"], rare)
+        own, rare = self._own, self._rare
+        _scan(
+            ts_ns, op, pfn, order, self._meaning, self._bounds, self._last, self._own_last,
+            self._range.first, self._range.end, self.seen, own["row"], own["ts_ns"], own["op"], rare,
+        )  # fmt: skip
         picked = {name: values[: self.seen[OWN]] for name, values in own.items()}
         rows = picked.pop("row")
-        _gather(*rest.values(), rows, self._range.first, *(picked[name] for name in rest))
+        _gather(
+            pfn, order, migratetype, aux, cpu, rows, self._range.first, picked["pfn"], picked["order"],
+            picked["migratetype"], picked["aux"], picked["cpu"],
+        )  # fmt: skip
         searches = rare[:, : self.seen[SEARCHES]]
         cuts = rare[CUT, : self.seen[CUTS]]
         return Picked(picked, rows, cuts, _reshuffled(searches, pfn), searches[SEARCH])

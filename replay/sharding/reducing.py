@@ -26,11 +26,9 @@ from replay.sharding.surveyed import load_survey
 from replay.sharding.task import ShardDone, ShardTask
 from replay.start import Start, start_of
 from replay.stretches import Brought, stretches
-from tracer import Fault, Trace
+from tracer import Fault, output_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from replay.buddy.steps import Columns
 
 
@@ -42,7 +40,8 @@ def reduce_shard(task: ShardTask, admit: Admit) -> ShardDone:
         with shard_folder(Path(task.folder), task.index) as aside:
             write_told(aside, Reducer(task, aside).told())
         digest = digest_of(shard_place(Path(task.folder), task.index) / TOLD)
-    except Fault as fault:
+    except (Fault, OSError) as error:
+        fault = error if isinstance(error, Fault) else output_fault(Path(task.folder), error)
         reason = fault.what, fault.how, fault.fix, int(fault.code)
         return ShardDone(task.index, time.perf_counter() - began, reason=reason)
     return ShardDone(task.index, time.perf_counter() - began, digest)

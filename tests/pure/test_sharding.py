@@ -122,7 +122,7 @@ class Instead:
 
     def run(self, do: Any, tasks: Iterable[Any], lost: Any) -> Iterator[Any]:
         assert do is reduce_shard
-        return self.within.run(self.do, tasks, lost)  # type: ignore[no-any-return] # as it is
+        return self.within.run(self.do, tasks, lost)
 
 
 def test_a_worker_that_is_killed_does_nothing_twice(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ class Loses:
 
 
 def test_a_shard_that_is_lost_is_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(Fault, match="shard 0 of .* could not be done") as caught:
+    with pytest.raises(Fault, match=r"shard 0 of .* could not be done") as caught:
         replay_sharded(IDLE, ["upstream"], shards=2, executor=Loses(), scratch=tmp_path)
     assert caught.value.code == ExitCode.ENVIRONMENT
     assert list(tmp_path.iterdir()) == []
