@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORD_ORDER = 6  # frames in a word of a bitmap
-SAMPLES, SAMPLE_ROWS = 32, 1 << 16
+SAMPLES, SAMPLE_ROWS = 8, 1 << 16
 FRAMES_SHARE = 0.1  # of the work that goes with frames, whatever happens to them
 
 
