@@ -6,10 +6,12 @@ once: of each stream, those up to where the first of them was read.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.buddy.reduced import COUNT_DTYPE, REDUCED_DTYPE, Reduced
+from replay.jit import Words, compiled
 from replay.sharding.files import Rows
 
 
@@ -43,9 +45,47 @@ def merged(streams: Sequence[Iterator[Rows]], dtype: "np.dtype[np.void]") -> Ite
     while ends := [(int(each.rows.keys[-1]), place) for place, each in enumerate(left) if each.fill()]:
         until, which = min(ends)
         parts = [each.take(until, with_it=place <= which) for place, each in enumerate(left)]
-        keys = np.concatenate([part.keys for part in parts])
-        order = np.argsort(keys, kind="stable")
-        yield Rows(keys[order], np.concatenate([part.rows for part in parts])[order])
+        while len(parts) > 1:  # of two each, those of the first stream first
+            pairs = zip(parts[::2], [*parts[1::2], parts[-1]], strict=False)
+            parts = [one if one is other else _merged_two(one, other) for one, other in pairs]
+        yield parts[0]
+
+
+def _merged_two(one: Rows, other: Rows) -> Rows:
+    """Two streams' rows as one, all of which are there."""
+    if not (len(one.keys) and len(other.keys)):
+        return one if len(one.keys) else other
+    keys = np.empty(len(one.keys) + len(other.keys), np.int64)
+    rows = np.empty(len(keys), one.rows.dtype)
+    _interleave(one.keys, _words(one.rows), other.keys, _words(other.rows), keys, _words(rows))
+    return Rows(keys, rows)
+
+
+def _words(rows: "NDArray[np.void]") -> NDArray[np.int64]:
+    """The same memory as whole numbers, shape (rows, words of a row)."""
+    return rows.view(np.int64).reshape(len(rows), -1)
+
+
+_KEYS, _WORDS = nb.types.Array(nb.int64, 1, "C", readonly=True), nb.int64[:, ::1]
+
+
+@compiled(nb.void(_KEYS, _WORDS, _KEYS, _WORDS, nb.int64[::1], _WORDS))
+def _interleave(
+    keys: Words, rows: Words, other_keys: Words, other_rows: Words, all_keys: Words, all_rows: Words
+) -> None:
+    """Merge two streams by key; of equal keys those of the first one come first."""
+    i, j, words = np.uint64(0), np.uint64(0), np.uint64(rows.shape[1])
+    for k in range(np.uint64(len(all_keys))):
+        if j == np.uint64(len(other_keys)) or (i < np.uint64(len(keys)) and keys[i] <= other_keys[j]):
+            all_keys[k] = keys[i]
+            for word in range(words):
+                all_rows[k, word] = rows[i, word]
+            i += np.uint64(1)
+        else:
+            all_keys[k] = other_keys[j]
+            for word in range(words):
+                all_rows[k, word] = other_rows[j, word]
+            j += np.uint64(1)
 
 
 def by_time(batches: Iterable[Rows]) -> Iterator[Rows]:
