@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,13 +111,28 @@ def replay(
         Fault: for a trace that cannot be replayed, or not under a policy that was named; for a policy or
             parameter that does not exist.
     """
+    return replay_by(partial(run_readable, tell=tell), trace, policies, options, costs)
+
+
+def replay_by(
+    run: Callable[[Trace, Sequence[Setting], Options], tuple[Trace, list[Run]]],
+    trace: Trace | str | Path,
+    policies: Sequence[str | Setting] = (),
+    options: Options | None = None,
+    costs: Costs | None = None,
+) -> Replay:
+    """As `replay`. `run`: the pass itself, as `engine.run_readable`.
+
+    Raises:
+        Fault: as `replay`.
+    """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     guest = opened.manifest.guest
     asked, left_out = settled(opened, policies)
     # Each order is compared with the ceiling at that order, which need not have been asked for.
     needed = {order: ceiling(guest, order) for order in sorted({setting.order for setting in asked})}
     options, prices = defaulted(options, costs)
-    opened, runs = run_readable(opened, [*asked, *needed.values()], options, tell)
+    opened, runs = run(opened, [*asked, *needed.values()], options)
     bounds = [Result(run).reclaimed_byte_seconds for run in runs[len(asked) :]]
     ceilings = dict(zip(needed, bounds, strict=True))
     results = [Result(run, ceilings[run.setting.order], prices) for run in runs[: len(asked)]]

@@ -121,13 +121,16 @@ class Group:
         settings: Sequence[Setting],
         options: Options,
         bins_ns: "NDArray[np.int64] | None" = None,
+        done: Occupancy | None = None,
     ) -> None:
-        """`bins_ns`: instants at which the timelines are told, the last one `end_ns`; None: `bins`."""
+        """`bins_ns`: instants at which the timelines are told, the last one `end_ns`; None: `bins`.
+        `done`: step 1 where it is done elsewhere, before the first event; None: it is done here.
+        """
         self.guest, self.geometry, self.start, self.options = guest, geometry, start, options
         self.end_ns = end_ns
         self.bins_ns = bins(start.now_ns, end_ns) if bins_ns is None else bins_ns
         rules = rules_of(guest)
-        self.occupancy = Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
+        self.occupancy = done or Occupancy(meaning, geometry, rules, start.state, start.now_ns, self.bins_ns)
         blocks = start.blocks(geometry, options.start)
         self.schedules = [self._schedule(setting, blocks) for setting in settings]
         self._crew = Crew(self.schedules, options.threads)
@@ -185,10 +188,11 @@ class Group:
 
     def _live(self, parts: "Iterable[Reduced]") -> None:
         for part in parts:
-            now_ns = int(self.occupancy.totals["now_ns"][0])
-            self._crew.each(
-                partial(Schedule.advance, events=part.events, counts=part.counts, until_ns=now_ns)
-            )
+            self.live(part, int(self.occupancy.totals["now_ns"][0]))
+
+    def live(self, part: "Reduced", until_ns: int) -> None:
+        """Let all policies live through what a stretch of events comes to; `until_ns`: its last instant."""
+        self._crew.each(partial(Schedule.advance, events=part.events, counts=part.counts, until_ns=until_ns))
 
     def finish(self) -> None:
         """Close the books at the end of the trace."""
@@ -253,10 +257,7 @@ def run_all(
     Raises:
         Fault: when the trace cannot be replayed, or not under one of these policies.
     """
-    options.check()
-    refuse_filtered(trace)
-    refuse_unfit(trace, settings)
-    refuse_larger(sizes_of(trace, options), list(settings), str(trace.place))
+    refuse(trace, settings, options)
     guest, meaning = trace.manifest.guest, meaning_of(trace)
     whole = Geometry.of(guest, trace.zones)
     survey = Survey.of(trace, whole, meaning, tell)
@@ -264,12 +265,9 @@ def run_all(
     events = stretches(trace, survey.batches(cpus=cpus), whole, meaning, tell)
     start = start_of(trace, whole, events).typed(trace, whole, survey.types)
     end_ns = trace.span_ns[1]
-    by_order: dict[int, list[Setting]] = {}
-    for setting in settings:
-        by_order.setdefault(setting.order, []).append(setting)
     groups = {
         order: Group(guest, meaning, Geometry.of(guest, trace.zones, order), start, end_ns, chosen, options)
-        for order, chosen in by_order.items()
+        for order, chosen in by_order(settings).items()
     }
     bins_ns = bins(start.now_ns, end_ns)
     fragmentation = Fragmentation.of(trace, meaning, start, bins_ns) if options.fragmentation else None
@@ -285,11 +283,43 @@ def run_all(
                 liver.feed(stretch)
     for liver in livers:
         liver.finish()
-    sampled = Sampled.of(trace, bins_ns)
-    shared = (sampled, fragmentation, len(survey.direct))
+    return runs_of(trace, settings, groups, len(survey.direct), fragmentation)
+
+
+def refuse(trace: Trace, settings: Sequence[Setting], options: Options) -> None:
+    """Refuse what cannot be replayed, before anything is read.
+
+    Raises:
+        Fault: for such options or such a trace; for a policy that it does not tell enough for; for more than
+            there is memory for.
+    """
+    options.check()
+    refuse_filtered(trace)
+    refuse_unfit(trace, settings)
+    refuse_larger(sizes_of(trace, options), list(settings), str(trace.place))
+
+
+def by_order(settings: Sequence[Setting]) -> dict[int, list[Setting]]:
+    """Settings by their reporting order: those of one order are a `Group`."""
+    groups: dict[int, list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault(setting.order, []).append(setting)
+    return groups
+
+
+def runs_of(
+    trace: Trace,
+    settings: Sequence[Setting],
+    groups: dict[int, Group],
+    direct_frees: int,
+    fragmentation: Fragmentation | None = None,
+) -> list[Run]:
+    """A run for each setting, in their order. `groups`: by reporting order, all finished."""
+    sampled = Sampled.of(trace, next(iter(groups.values())).bins_ns) if groups else Sampled()
+    shared = (sampled, fragmentation, direct_frees)
     runs = {
         id(setting): Run(setting, schedule, groups[order], *shared, tuple(notes(trace, setting)))
-        for order, chosen in by_order.items()
+        for order, chosen in by_order(settings).items()
         for setting, schedule in zip(chosen, groups[order].schedules, strict=True)
     }
     return [runs[id(setting)] for setting in settings]
