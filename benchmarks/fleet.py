@@ -1,14 +1,14 @@
 """What handing out many traces costs, and what a second worker gives.
 
-Usage: python -m benchmarks.fleet [--rounds N] [--tasks N] [--many N] [--trace TRACE] [--repeat N]
-[--no-cluster]. Prints a Markdown table, then one line of JSON.
+Usage: python -m benchmarks.fleet [--rounds N] [--tasks N] [--many N] [--trace TRACE] [--events N]
+[--repeat N] [--no-cluster]. Prints a Markdown table, then one line of JSON.
 
 - *overhead*: tasks that do nothing, on one worker: the time of all but the first, divided by their number.
   Imports and the start of the worker are not in it.
-- *scaling*: batches of copies of TRACE under the policies of the comparison, in interleaved rounds: one
-  worker on one CPU, two workers on two, and one worker that has both: it uses part of the second one, to
-  decode ahead and for half of the policies. Workers are started anew each time, and what that takes is
-  counted.
+- *scaling*: tasks of a batch, each a copy of TRACE, tiled to so many events, under the policies of the
+  comparison, in interleaved rounds: one worker on one CPU, two workers on two, and one worker that has both:
+  it uses part of the second one, to decode ahead and for half of the policies. The first task of each worker
+  is not counted.
 - *memory*: of the coordinator, anonymous, after a tenth of many tasks that do nothing, and after all.
 """
 
@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -24,7 +23,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +37,14 @@ from benchmarks.harness import (
     seconds,
     spread,
 )
-from benchmarks.ready import nothing
-from replay.batching.batch import batch
+from benchmarks.ready import nothing, replayed
+from benchmarks.tiling import Tile, count_of, tiled
+from replay.batching.dataset import make_dataset
 from replay.batching.processes import Processes
+from replay.batching.task import Task
+from replay.costs import Costs
+from replay.engine import Options
+from tracer import Place, open_trace
 
 if TYPE_CHECKING:
     from replay.batching.executor import Executor
@@ -76,9 +79,9 @@ class Measured:
         return f"| {self.name} | {spread(self.values)} {self.unit} | {self.reached} |"
 
 
-def lost(number: int, why: str) -> int:
+def lost(task: object, why: str) -> Any:  # noqa: ANN401 - it never is
     """A task that did not come to anything: there must be none."""
-    raise RuntimeError(f"{number}: {why}")
+    raise RuntimeError(f"{task}: {why}")
 
 
 def overhead_ms(executor: "Executor", tasks: int) -> float:
@@ -116,29 +119,42 @@ def growth_mib(executor: "Executor", tasks: int) -> tuple[float, float]:
     return early, anon_mib(os.getpid())
 
 
-def batch_taken(traces: list[Path], out: Path, workers: int, cpus: int) -> Taken:
-    """A batch of these traces, none of which is done already, on so many workers and CPUs."""
+def taken(traces: list[Path], out: Path, workers: int, cpus: int) -> Taken:
+    """Replays of these traces, but for the first one of each worker, on so many workers and CPUs."""
     shutil.rmtree(out, ignore_errors=True)
-    usable, before = os.sched_getaffinity(0), resource.getrusage(resource.RUSAGE_CHILDREN)
+    make_dataset(Place(out))
+    options, began_s = Options(threads=max(cpus // workers, 1)), [0.0]
+
+    def tasks() -> Iterator[Task]:
+        for number, trace in enumerate(traces):
+            if number == workers:
+                began_s[0] = time.perf_counter()
+            yield Task(str(trace), (), options, Costs(), str(out))
+
+    usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(usable)[:cpus])  # of the workers, too
     try:
-        wall_s = seconds(lambda: batch(traces, out, workers=workers))
+        results = list(Processes(workers).run(replayed, tasks(), lost))
+        return Taken(time.perf_counter() - began_s[0], sum(results[workers:]), 0.0)
     finally:
         os.sched_setaffinity(0, usable)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shutil.rmtree(out)
-    return Taken(wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 0.0)
 
 
-def scaling(trace: Path, count: int, rounds: int) -> list[Measured]:
+def scaling(trace: Path, events: int, count: int, rounds: int) -> list[Measured]:
     """One worker and two, each with the same batch."""
     with tempfile.TemporaryDirectory(prefix="pagetide-fleet-") as folder:
-        traces = [Path(folder, f"{number}.trace") for number in range(count)]
-        for copy in traces:
-            shutil.copytree(trace, copy)
-        take = partial(batch_taken, traces, Path(folder, "out"))
-        take(2, 2)  # what is compiled or read once is so now
-        acts = {"1": lambda: take(1, 1), "2": lambda: take(2, 2), "1 of 2": lambda: take(1, 2)}
+        traces = [Path(folder, f"{number}.trace") for number in range(count + 2)]
+        tile = Tile.of(open_trace(trace))
+        tiled(tile, traces[0], tile.tiles_of(events))
+        for copy in traces[1:]:
+            shutil.copytree(traces[0], copy, copy_function=os.link)
+        out = Path(folder, "out")
+        taken(traces[:3], out, 1, 2)  # what is compiled once is so now
+        acts = {
+            "1": lambda: taken(traces[1:], out, 1, 1),
+            "2": lambda: taken(traces, out, 2, 2),
+            "1 of 2": lambda: taken(traces[1:], out, 1, 2),
+        }
         runs = interleaved(acts, rounds)
     one, two, roomy = runs["1"], runs["2"], runs["1 of 2"]
 
@@ -165,7 +181,7 @@ def all_of(asked: argparse.Namespace) -> Iterator[Measured]:
     early, late = growth_mib(Processes(2), asked.many)
     yield Measured(f"the coordinator's memory after {asked.many:,} tasks", "MiB", [late])
     yield Measured("of which it took after the first tenth of them", "MiB", [late - early], most=5)
-    yield from scaling(asked.trace, asked.repeat, asked.rounds)
+    yield from scaling(asked.trace, asked.events, asked.repeat, asked.rounds)
 
 
 def arguments() -> argparse.Namespace:
@@ -177,6 +193,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=500)
     parser.add_argument("--many", type=int, default=10_000)
     parser.add_argument("--trace", type=Path, default=TRACE)
+    parser.add_argument("--events", type=count_of, default=count_of("40M"))
     parser.add_argument("--repeat", type=int, default=8, metavar="N", help="copies of TRACE in a batch")
     parser.add_argument("--cluster", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()

@@ -64,3 +64,14 @@ def threads_allowed() -> int | None:
 def nothing(number: int, _admit: Callable[[int], None]) -> int:
     """Do a task of a batch in which there is nothing to do."""
     return number
+
+
+def replayed(task: Any, admit: Callable[[int], None]) -> float:  # noqa: ANN401 - its type needs numba
+    """Do a task of a batch; the CPU time that it took."""
+    from replay.batching.work import do
+
+    begin = Span.now()
+    done = do(task, admit)
+    if done.reason:
+        raise RuntimeError(done.reason[0])
+    return begin.until_now().cpu_s
