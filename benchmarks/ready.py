@@ -66,7 +66,7 @@ def nothing(number: int, _admit: Callable[[int], None]) -> int:
     return number
 
 
-def replayed(task: Any, admit: Callable[[int], None]) -> float:  # noqa: ANN401 - its type needs numba
+def replayed(task: Any, admit: Any) -> float:  # noqa: ANN401 - its type needs numba
     """Do a task of a batch; the CPU time that it took."""
     from replay.batching.work import do
 

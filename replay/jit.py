@@ -6,6 +6,7 @@ another file does. So the cache lives in a folder named after all of this packag
 
 import atexit
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 import numba
 from numba.core import typeinfer
@@ -23,8 +24,6 @@ from numpy.typing import NDArray
 
 # Compiled functions allocate nothing: without the reference counts of `_nrt` they are 5 times faster.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-
-_SETTLING = threading.RLock()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,6 +79,32 @@ FOLDER = cache_folder()
 numba.config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined] # set by name when numba starts
 
 
+class _OneProcess:
+    """Of those that use this cache: the others wait, and then find in it what they want.
+
+    May be entered again by who is in it; which thread that is, `_SETTLING` sees to.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            with contextlib.suppress(OSError):  # a file system without locks: more than one compiles
+                self._file = (FOLDER / "lock").open("wb")
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0 and self._file:
+            self._file.close()
+
+
+_SETTLING, _COMPILING = threading.RLock(), _OneProcess()
+
+
 class _AtFirstUse(CPUDispatcher):
     """A function of declared signatures, compiled, or loaded from the cache, when it is first used.
 
@@ -93,7 +118,7 @@ class _AtFirstUse(CPUDispatcher):
         with _SETTLING:  # another thread may want it, too
             if self.declared:
                 signatures, self.declared = self.declared, ()
-                with typeinfer.register_dispatcher(self):
+                with _COMPILING, typeinfer.register_dispatcher(self):
                     for signature in signatures:
                         self.compile(signature)
                 self.disable_compile()

@@ -149,7 +149,7 @@ def _executor(workers: int | None, cluster: str | None, options: Options) -> tup
             raise Fault("workers and cluster are both given", how, "leave one of them out")
         from replay.batching.cluster import Cluster
 
-        return Cluster(cluster), options
+        return Cluster(cluster), replace(options, threads=1)  # as Dask counts: a task is one of its threads
     from replay.batching.processes import Processes
 
     number = usable_cpus() if workers is None else WORKERS.number(workers)

@@ -17,8 +17,8 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from replay.batching.dataset import engine
 from replay.batching.serving import Broken, Over, Unable, brief
-from tracer import __version__
 from tracer.faults import Fault, environment
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def _by_value() -> "Callable[[bytes, str], bytes]":
     This one says so.
     """
 
-    def work(packed: bytes, version: str) -> bytes:
+    def work(packed: bytes, asking: str) -> bytes:
         from replay.batching import remote
 
-        return remote.work(packed, version)
+        return remote.work(packed, asking)
 
     return work
 
@@ -188,7 +188,7 @@ class _Work(Generic[T, R]):
             key = f"pagetide-{self._name}-{self._count}"
             self._count += 1
             packed = pickle.dumps((self._do, task))
-            future = self._client.submit(self._work, packed, __version__, key=key, pure=False)
+            future = self._client.submit(self._work, packed, engine(), key=key, pure=False)
             self._under_way[key] = future, task
             future.add_done_callback(lambda done: self._over.put(done.key))
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 # `multiprocessing` would import the main module of whoever calls, which may be a script that begins a batch.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from replay.batching.serving import serve; serve(int(sys.argv[2]))"
+    "from replay.batching.serving import serve; serve(*map(int, sys.argv[2:]))"
 )
 _LAST_BYTES = 4096
 _GONE_S = 5.0  # until a process whose pipe is closed has ended
@@ -47,7 +47,7 @@ class Process(Generic[T]):
         base_bytes: what it then held, without a task.
     """
 
-    def __init__(self, do: bytes, environment: Mapping[str, str]) -> None:
+    def __init__(self, do: bytes, workers: int, environment: Mapping[str, str]) -> None:
         self.pipe, theirs = Pipe()
         self.assigned: Assigned[T] | None = None
         self.ready = False
@@ -56,7 +56,15 @@ class Process(Generic[T]):
         fcntl.fcntl(self._said_fd, fcntl.F_SETFL, os.O_APPEND)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _START,
+                    json.dumps(sys.path),
+                    str(theirs.fileno()),
+                    str(workers),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said_fd,

@@ -103,7 +103,7 @@ class _Crew(Generic[T, R]):
             if (assigned := self._next()) is None:
                 return
             if idle is None:
-                idle = Process(self._do, self._environment)
+                idle = Process(self._do, self._most, self._environment)
                 self._processes.append(idle)
             idle.give(assigned)
 

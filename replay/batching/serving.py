@@ -17,8 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from replay.available import Available
+from replay.available import Available, available
 from replay.batching.room import anonymous_bytes, too_much
+from replay.batching.task import Admit
 
 ENDING_S = 2.0  # for what a task does on its way out
 OOM_SCORE = 500  # when memory runs out, a worker goes, and not what has all the others' results
@@ -74,10 +75,11 @@ class Ended(BaseException):
     """The worker is told to end: whatever is under way cleans up behind itself."""
 
 
-def serve(fd: int) -> None:
+def serve(fd: int, workers: int) -> None:
     """Do what comes through a pipe, until it is closed.
 
-    First comes what is to be done with each task, pickled; then the tasks.
+    First comes what is to be done with each task, pickled; then the tasks. `workers`: how many of them share
+    this machine.
     """
     os.set_inheritable(fd, False)
     pipe: Pipe = Connection(fd)
@@ -88,7 +90,7 @@ def serve(fd: int) -> None:
     threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
     try:
         with contextlib.suppress(EOFError, ConnectionError):
-            _all(pipe)
+            _all(pipe, workers)
     except Ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)  # so that whoever waits for this process sees why it ended
@@ -108,7 +110,7 @@ def _end_with(fd: int) -> None:
     os._exit(1)
 
 
-def _all(pipe: Pipe) -> None:
+def _all(pipe: Pipe, workers: int) -> None:
     try:
         do = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of the process that started this one
     except EOFError:
@@ -117,19 +119,33 @@ def _all(pipe: Pipe) -> None:
         pipe.send(Unable(brief(error)))
         return
     pipe.send(Ready(anonymous_bytes(os.getpid())))
-
-    def admit(need_bytes: int) -> None:
-        _give_back()
-        pipe.send(Need(need_bytes))
-        answer: Answer = pipe.recv()
-        if answer.refused:
-            raise too_much(need_bytes, answer.refused)
-
+    admit = _Asking(pipe, workers)
     while True:
         _say(pipe, _done(do, pipe, admit))
 
 
-def _done(do: Callable[[Any, Any], Any], pipe: Pipe, admit: Callable[[int], None]) -> Said:
+@dataclass(frozen=True)
+class _Asking:
+    """Memory, from the coordinator. See `replay.batching.task.Admit`."""
+
+    pipe: Pipe
+    workers: int
+
+    @property
+    def fair_bytes(self) -> int:
+        """An equal part of what there is now."""
+        return available().size_bytes // self.workers
+
+    def __call__(self, need_bytes: int) -> None:
+        """Wait for the coordinator's answer."""
+        _give_back()
+        self.pipe.send(Need(need_bytes))
+        answer: Answer = self.pipe.recv()
+        if answer.refused:
+            raise too_much(need_bytes, answer.refused)
+
+
+def _done(do: Callable[[Any, Admit], Any], pipe: Pipe, admit: Admit) -> Said:
     packed = pipe.recv_bytes()
     try:
         return Over(do(pickle.loads(packed), admit))  # noqa: S301 - of the process that started this one

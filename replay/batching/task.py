@@ -1,14 +1,28 @@
 """What a worker is told to do, and what it says of it: places and parameters, never rows of a trace."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from replay.costs import Costs
 from replay.engine import Options
 
-# Called by a task before it takes memory, with the bytes that it is going to take at most: returns when there
-# is room for them, and raises a Fault when there never will be.
-Admit = Callable[[int], None]
+
+class Admit(Protocol):
+    """Memory for a task, which asks before it takes it."""
+
+    @property
+    def fair_bytes(self) -> int:
+        """What it may take, and leave as much to each of those that work beside it. It may ask for more."""
+        ...
+
+    def __call__(self, need_bytes: int) -> None:
+        """Wait until there is room for so much, the most that is going to be taken.
+
+        Raises:
+            Fault: when there never will be.
+        """
+        ...
+
 
 DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"
 

@@ -5,7 +5,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from replay.api import replay, settled
-from replay.available import available
 from replay.batching.dataset import OfTrace
 from replay.batching.rows import Belongs, rows_of
 from replay.batching.task import DONE, FAILED, UNCHANGED, Admit, Outcome, Task
@@ -49,7 +48,7 @@ def _done(task: Task, admit: Admit) -> Outcome:
     missing = [setting for setting in settings if key_of(setting) not in keys]
     need_bytes = 0
     if missing:
-        passes, need_bytes = _passes(trace, missing, task)
+        passes, need_bytes = _passes(trace, missing, task, admit.fair_bytes)
         admit(need_bytes)
         found = [_replayed(trace, one, task, there.belongs) for one in passes]
         try:
@@ -72,13 +71,15 @@ def _done(task: Task, admit: Admit) -> Outcome:
     )
 
 
-def _passes(trace: Trace, missing: "list[Setting]", task: Task) -> "tuple[list[list[Setting]], int]":
+def _passes(
+    trace: Trace, missing: "list[Setting]", task: Task, fair_bytes: int
+) -> "tuple[list[list[Setting]], int]":
     """In which passes to replay them, and what the largest takes."""
 
     def bound(order: int) -> "Setting":
         return ceiling(trace.manifest.guest, order)
 
-    packing = Packing(sizes_of(trace, task.options), bound, SHARE * available().size_bytes)
+    packing = Packing(sizes_of(trace, task.options), bound, SHARE * fair_bytes)
     ordered = sorted(missing, key=lambda setting: setting.order)
     passes = packing.split(ordered, len(ordered))
     return passes, max(map(packing.size_bytes, passes))

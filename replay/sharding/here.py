@@ -3,10 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from replay.available import available
 from replay.batching.task import Admit
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Unasked:
+    """Memory for who is the only one here. See `replay.batching.task.Admit`."""
+
+    @property
+    def fair_bytes(self) -> int:
+        """All that there is."""
+        return available().size_bytes
+
+    def __call__(self, need_bytes: int) -> None:
+        """Nobody is asked."""
 
 
 class Here:
@@ -20,4 +33,4 @@ class Here:
     ) -> Iterator[R]:
         """What `do` makes of each task, in their order; memory is not asked for."""
         for task in tasks:
-            yield do(task, lambda _bytes: None)
+            yield do(task, Unasked())

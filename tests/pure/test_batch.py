@@ -18,6 +18,7 @@ from replay.batching.dataset import file_of, trace_id
 from replay.batching.policies import spelled
 from replay.batching.sources import addresses
 from replay.batching.task import Outcome, Task
+from replay.sharding.here import Unasked
 from replay.sweeping.frame import metrics
 from tests.pure import small_traces
 from tests.pure.test_command_line import assert_three_lines
@@ -34,7 +35,7 @@ class Here:
     def run(self, do, tasks, lost) -> Iterator[Any]:
         for task in tasks:
             self.tasks.append(task)
-            yield do(task, lambda _bytes: None)
+            yield do(task, Unasked())
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,27 @@ def test_a_row_for_each_trace_and_setting_says_what_replay_says(guests, tmp_path
     # The row's setting is what `--policy` takes, and comes to the same.
     again = replay.replay(guests / "b.trace", [row["setting"]]).results[0]
     assert again.summary == alone.summary
+
+
+class Little(Unasked):
+    """A worker that shares a small machine with many."""
+
+    fair_bytes = 1
+
+
+def test_who_gets_little_memory_takes_more_passes_to_the_same(guests, tmp_path, monkeypatch):
+    batching.batch(guests, tmp_path / "one", ["upstream", "never"])
+    passes, replayed = [], replay.replay
+
+    def watched(trace, settings, *args, **kws):
+        passes.append(settings)
+        return replayed(trace, settings, *args, **kws)
+
+    monkeypatch.setattr(f"{__name__}.Unasked", Little)
+    monkeypatch.setattr(work, "replay", watched)
+    batching.batch(guests, tmp_path / "many", ["upstream", "never"])
+    assert [len(one) for one in passes] == [1] * 6
+    assert rows(tmp_path / "one").equals(rows(tmp_path / "many"))
 
 
 def test_duckdb_reads_the_dataset(guests, tmp_path):

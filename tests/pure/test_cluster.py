@@ -224,7 +224,7 @@ def test_a_scheduler_needs_no_pagetide_and_the_coordinator_s_memory_does_not_gro
 
 
 def test_another_pagetide_on_the_cluster_is_a_fault(inside, monkeypatch):
-    monkeypatch.setattr(module, "__version__", "0.0.1")
+    monkeypatch.setattr(module, "engine", lambda: "0.0.1-abc")
     with pytest.raises(Fault) as caught:
         all_of(inside, toys.twice, range(3))
-    assert caught.value.how.endswith("there, and 0.0.1 here")
+    assert caught.value.how.endswith("there, and 0.0.1-abc here")
