@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from replay.api import defaulted
 from replay.batching.dataset import RESULTS, engine, make_dataset
-from replay.batching.executor import Executor
+from replay.batching.doing import Doing, by_shard, by_trace
 from replay.batching.hold import held
 from replay.batching.journal import NAME, Journal, read
 from replay.batching.policies import spelled
 from replay.batching.sources import addresses
 from replay.batching.task import DONE, FAILED, UNCHANGED, Outcome, Task
-from replay.batching.work import do, failed
+from replay.batching.work import failed
 from replay.costs import Costs
-from replay.crew import usable_cpus
 from replay.engine import Options
-from replay.parameters import Parameter
 from tracer import Displayed, Fault, Place
 from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     import polars as pl
 
-WORKERS = Parameter("workers", "int", None, "processes that replay, each a trace", minimum=1, maximum=1 << 10)
 SHOWN = 20  # failures that are kept at hand; all are in the manifest
 
 
@@ -105,6 +102,8 @@ def batch(
     sets: Mapping[str, Iterable[Any]] | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    shards: int | None = None,
+    scratch: str | Path | None = None,
     tell: Callable[[Outcome], None] = lambda _outcome: None,
     expect: Callable[[int], None] = lambda _tasks: None,
 ) -> Batch:
@@ -119,6 +118,10 @@ def batch(
         sets: by parameter, values: each policy is replayed in every combination of them.
         workers: processes, by default one for each CPU this process may use.
         cluster: the address of a Dask scheduler, on whose workers to do it instead.
+        shards: take the traces one after the other, each cut into so many ranges of addresses, which the
+            workers share. For traces of which a single one is too long for one worker.
+        scratch: with shards, a folder that all workers can write to (`replay.sharding`). By default the
+            system's temporary one; with a cluster `out`.
         tell: hears what became of each task; what it raises ends the batch.
         expect: hears how many tasks there are, before the first one.
 
@@ -131,33 +134,24 @@ def batch(
     options.check()
     asked, place = spelled(policies, sets), Place.of(str(out))
     found = addresses([str(each) for each in ([traces] if isinstance(traces, str | Path) else traces)])
-    executor, options = _executor(workers, cluster, options)
     if place.local:
         place = Place.of(place.path.absolute())
+    if shards is not None:
+        doing = by_shard(workers, cluster, options, shards, scratch, place)
+    elif scratch is None:
+        doing = by_trace(workers, cluster, options)
+    else:
+        how, fix = "only shards write to one", "give shards, too, or leave it out"
+        raise Fault("a scratch folder is given", how, fix)
     make_dataset(place)
-    tasks = (Task(address, asked, options, costs, str(place)) for address in found)
+    tasks = (Task(address, asked, doing.options, costs, str(place)) for address in found)
     expect(len(found))
     with held(place):
-        return _do_all(executor, tasks, place, found, tell)
-
-
-def _executor(workers: int | None, cluster: str | None, options: Options) -> tuple[Executor, Options]:
-    """Where tasks are done; each worker of this machine gets its share of the CPUs."""
-    if cluster is not None:
-        if workers is not None:
-            how = "a cluster has its own workers"
-            raise Fault("workers and cluster are both given", how, "leave one of them out")
-        from replay.batching.cluster import Cluster
-
-        return Cluster(cluster), replace(options, threads=1)  # as Dask counts: a task is one of its threads
-    from replay.batching.processes import Processes
-
-    number = usable_cpus() if workers is None else WORKERS.number(workers)
-    return Processes(number), replace(options, threads=max(1, options.threads // number))
+        return _do_all(doing, tasks, place, found, tell)
 
 
 def _do_all(
-    executor: Executor,
+    doing: Doing,
     tasks: Iterator[Task],
     place: Place,
     found: list[str],
@@ -165,7 +159,7 @@ def _do_all(
 ) -> Batch:
     """Do them, and keep the manifest whatever happens."""
     tally, journal = _Tally(), Journal(place)
-    outcomes = executor.run(do, tasks, failed)
+    outcomes = doing.executor.run(doing.do, tasks, failed)
     try:
         for outcome in outcomes:
             tally.add(outcome)

@@ -1,5 +1,6 @@
 """`pagetide batch`: many traces under many settings."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,22 @@ def batch(
             help="Replay on the workers of this Dask scheduler, like tcp://host:8786, instead.",
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="For few, long traces: one after the other, each cut into N ranges of addresses that the "
+            "workers share.",
+        ),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With --shards: a folder that all workers can write to. Default: the system's temporary "
+            "one; with --cluster the dataset's.",
+        ),
+    ] = None,
     start: StartWord = "steady",
     backing: BackingWord = "4k",
     device: DeviceText = "",
@@ -98,6 +115,8 @@ def batch(
                 sets=parse_sets(sets or []),
                 workers=workers,
                 cluster=cluster,
+                shards=shards,
+                scratch=scratch,
                 tell=tell,
                 expect=bar.expect,
             )

@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from replay.batching.dataset import engine
+from replay.batching.executor import NoWorkers
 from replay.batching.serving import Broken, Over, Unable, brief
-from tracer.faults import Fault, environment
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -64,7 +64,7 @@ class Cluster:
         Closing the iterator takes back what no worker has begun; what one has begun goes on to its end.
 
         Raises:
-            Fault: when there is no such scheduler, or none any more; no worker; or none that has pagetide.
+            NoWorkers: when there is no such scheduler, or none any more; or no worker that has pagetide.
         """
         import dask
 
@@ -108,7 +108,7 @@ def _connected(address: str, shown: str) -> "Client":
     except Exception as error:  # whatever answers at that address
         how = plain_address(brief(error))
         fix = "see that `dask scheduler` runs there, and that its TLS and version are those of this machine"
-        raise environment(f"no Dask scheduler answers at {shown}", how, fix) from error
+        raise NoWorkers(f"no Dask scheduler answers at {shown}", how, fix) from error
 
 
 def _by_value() -> "Callable[[bytes, str], bytes]":
@@ -223,21 +223,21 @@ class _Work(Generic[T, R]):
             return self._lost(task, f"its worker died, {error.allowed_failures + 1} times")
         raise _unable(brief(error.__cause__ or error) if error else "it does not say why")
 
-    def _no_workers(self) -> Fault:
-        return environment(
+    def _no_workers(self) -> NoWorkers:
+        return NoWorkers(
             f"the Dask scheduler {self._shown} has no workers",
             f"none was there for {self._patience_s:.0f} s",
             "start `dask worker` with its address, and run the same command: it does only what is missing",
         )
 
-    def _gone(self, how: str) -> Fault:
-        return environment(
+    def _gone(self, how: str) -> NoWorkers:
+        return NoWorkers(
             f"the Dask scheduler {self._shown} is gone",
             plain_address(how),
             "start it again and run the same command: it does only what is missing",
         )
 
 
-def _unable(why: str) -> Fault:
+def _unable(why: str) -> NoWorkers:
     fix = "install the same pagetide[cluster] where each worker runs"
-    return environment("the cluster cannot do a batch's tasks", why, fix)
+    return NoWorkers("the cluster cannot do a batch's tasks", why, fix)

@@ -4,9 +4,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from replay.batching.task import Admit
+from tracer import Fault
+from tracer.faults import ExitCode
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class NoWorkers(Fault):
+    """There is nobody to do a task, or nobody any more: no other one could be done either."""
+
+    def __init__(self, what: str, how: str, fix: str) -> None:
+        super().__init__(what, how, fix, ExitCode.ENVIRONMENT)
 
 
 class Executor(Protocol):
@@ -26,6 +35,6 @@ class Executor(Protocol):
             lost: what a task comes to that took its worker with it more than once, and why.
 
         Raises:
-            Fault: when there are no workers, or none any more.
+            NoWorkers: when there are none, or none any more.
         """
         ...

@@ -9,10 +9,10 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from replay.available import Available, available
+from replay.batching.executor import NoWorkers
 from replay.batching.process import Assigned, Process
 from replay.batching.room import Room
 from replay.batching.serving import Answer, Broken, Need, Over, Ready, Said, Unable
-from tracer.faults import environment
 
 if TYPE_CHECKING:
     from replay.batching.task import Admit
@@ -49,7 +49,7 @@ class Processes:
         and is what it is lost to.
 
         Raises:
-            Fault: when workers cannot be started.
+            NoWorkers: when workers cannot be started.
         """
         crew: _Crew[T, R] = _Crew(self, do, tasks, lost)
         try:
@@ -123,7 +123,7 @@ class _Crew(Generic[T, R]):
             case Ready():
                 self._starts, process.ready, process.base_bytes = 0, True, said.anonymous_bytes
             case Unable():
-                raise environment("a worker cannot start", said.why, _MEND)
+                raise NoWorkers("a worker cannot start", said.why, _MEND)
             case Need():
                 self._room.ask(process, said.size_bytes)
             case _:
@@ -163,7 +163,7 @@ class _Crew(Generic[T, R]):
         self._starts += 1
         if self._starts >= STARTS:
             what = f"a worker ends before it is ready, {STARTS} times one after the other"
-            raise environment(what, f"it {how}", _MEND)
+            raise NoWorkers(what, f"it {how}", _MEND)
 
     def _grant(self) -> None:
         for decision in self._room.decide(self._processes):

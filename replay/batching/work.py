@@ -1,11 +1,13 @@
 """One task, where a worker does it: open the trace, replay what is missing, put the results in place."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from replay.api import replay, settled
+from replay.api import Replay, replay, settled
 from replay.batching.dataset import OfTrace
+from replay.batching.executor import NoWorkers
 from replay.batching.rows import Belongs, rows_of
 from replay.batching.task import DONE, FAILED, UNCHANGED, Admit, Outcome, Task
 from replay.engine import sizes_of
@@ -22,11 +24,20 @@ if TYPE_CHECKING:
     from replay.policies.protocol import Setting
 
 
-def do(task: Task, admit: Admit) -> Outcome:
-    """Do a task. It may be done again at any time: what is there already is not done twice."""
+Replaying = Callable[..., Replay]  # as `replay`, or another way to the same
+
+
+def do(task: Task, admit: Admit, replaying: Replaying | None = None) -> Outcome:
+    """Do a task. It may be done again at any time: what is there already is not done twice.
+
+    Raises:
+        NoWorkers: when there is nobody to whom `replaying` could give parts of it.
+    """
     began = monotonic()
     try:
-        outcome = _done(task, admit)
+        outcome = _done(task, admit, replaying or replay)
+    except NoWorkers:
+        raise
     except Fault as fault:
         outcome = failed(task, fault.what, fault.how, fault.fix)
     return replace(outcome, took_s=monotonic() - began)
@@ -37,7 +48,7 @@ def failed(task: Task, *reason: str) -> Outcome:
     return Outcome(task.trace, FAILED, reason=reason)
 
 
-def _done(task: Task, admit: Admit) -> Outcome:
+def _done(task: Task, admit: Admit, replaying: Replaying) -> Outcome:
     """Raises: Fault: for a trace that cannot be replayed, or not under what was asked for."""
     trace = open_trace(task.trace)
     settings, left_out = settled(trace, task.policies)
@@ -50,7 +61,7 @@ def _done(task: Task, admit: Admit) -> Outcome:
     if missing:
         passes, need_bytes = _passes(trace, missing, task, admit.fair_bytes)
         admit(need_bytes)
-        found = [_replayed(trace, one, task, there.belongs) for one in passes]
+        found = [_replayed(replaying, trace, one, task, there.belongs) for one in passes]
         try:
             there.add([rows for _, rows in found])
         except Fault as fault:
@@ -86,8 +97,8 @@ def _passes(
 
 
 def _replayed(
-    trace: Trace, settings: "list[Setting]", task: Task, belongs: Belongs
+    replaying: Replaying, trace: Trace, settings: "list[Setting]", task: Task, belongs: Belongs
 ) -> "tuple[Trace, pl.DataFrame]":
     """The trace as far as it can be read, and a row for each setting."""
-    done = replay(trace, settings, task.options, costs=task.costs)
+    done = replaying(trace, settings, task.options, costs=task.costs)
     return done.trace, rows_of(done, settings, task.options, belongs, task.trace)

@@ -161,10 +161,15 @@ def _tasks(
     sizes, last = sizes_of(trace, options), ranges[-1].end
     states = sum(map(sizes.order, orders))
     asked = any(CPU in setting.policy.requires for setting in settings)
-    path, cut = str(trace.path.absolute()), Cut.of(trace)
+    path, cut = _address(trace), Cut.of(trace)
     for index, own in enumerate(ranges):
         need_bytes = sizes.shared + -(-states * (own.end - own.first) // last)
         yield ShardTask(index, path, cut, own, orders, asked, str(folder), need_bytes)
+
+
+def _address(trace: Trace) -> str:
+    """Where all workers find it."""
+    return str(trace.path.absolute() if trace.place.local else trace.place)
 
 
 def _shares(rows: int, tasks: int, tell: Tell) -> Callable[[], None]:

@@ -13,7 +13,7 @@ import pytest
 import replay
 from replay import main
 from replay.batching import batch as batching
-from replay.batching import dataset, work
+from replay.batching import dataset, doing, work
 from replay.batching.dataset import file_of, trace_id
 from replay.batching.policies import spelled
 from replay.batching.sources import addresses
@@ -41,7 +41,7 @@ class Here:
 @pytest.fixture(autouse=True)
 def here(monkeypatch) -> Here:
     mine = Here()
-    monkeypatch.setattr(batching, "_executor", lambda _workers, _cluster, options: (mine, options))
+    monkeypatch.setattr(doing, "executor_of", lambda _workers, _cluster: mine)
     return mine
 
 
@@ -88,12 +88,12 @@ def test_who_gets_little_memory_takes_more_passes_to_the_same(guests, tmp_path, 
     batching.batch(guests, tmp_path / "one", ["upstream", "never"])
     passes, replayed = [], replay.replay
 
-    def watched(trace, settings, *args, **kws):
+    def heard(trace, settings, *args, **kws):
         passes.append(settings)
         return replayed(trace, settings, *args, **kws)
 
     monkeypatch.setattr(f"{__name__}.Unasked", Little)
-    monkeypatch.setattr(work, "replay", watched)
+    monkeypatch.setattr(work, "replay", heard)
     batching.batch(guests, tmp_path / "many", ["upstream", "never"])
     assert [len(one) for one in passes] == [1] * 6
     assert rows(tmp_path / "one").equals(rows(tmp_path / "many"))
