@@ -145,8 +145,8 @@ def batch(
         raise Fault("a scratch folder is given", how, fix)
     make_dataset(place)
     tasks = (Task(address, asked, doing.options, costs, str(place)) for address in found)
-    expect(len(found))
     with held(place):
+        expect(len(found))
         return _do_all(doing, tasks, place, found, tell)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from replay import completing
 from replay.cli import AllowLoss, BackingWord, DeviceText, HostText, Json, StartWord, emit, host_of, warn
+from replay.progress import one_interrupt
 from tracer import Fault, plain, traces_offered
 from tracer.faults import ExitCode
 
@@ -98,7 +99,7 @@ def batch(
     options = Options(start, backing, inhibit, Device.parse(device))
     done = 0
 
-    with _Bar() as bar:
+    with one_interrupt(), _Bar() as bar:
 
         def tell(outcome: "Outcome") -> None:
             nonlocal done
