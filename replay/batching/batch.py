@@ -12,6 +12,7 @@ from replay.batching.doing import Doing, by_shard, by_trace
 from replay.batching.hold import held
 from replay.batching.journal import NAME, Journal, read
 from replay.batching.policies import spelled
+from replay.batching.rows import digest_of
 from replay.batching.sources import addresses
 from replay.batching.task import DONE, FAILED, UNCHANGED, Outcome, Task
 from replay.batching.work import failed
@@ -22,6 +23,8 @@ from tracer.faults import ExitCode
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from replay.fleets.fleet import Fleet
 
 SHOWN = 20  # failures that are kept at hand; all are in the manifest
 
@@ -34,11 +37,17 @@ class Batch(Displayed, by="replay.report.display:batched"):
         out: the folder or URL of the dataset.
         tasks: how many are `done`, `unchanged`, `failed`, and `lossy` of those that did not fail.
         failures: the first of those that failed.
+        traces: where all of them are.
+        settings: under which one or another was replayed, as they are compared over guests.
+        options: a digest of how (docs/batch.md).
     """
 
     out: str
     tasks: Mapping[str, int]
     failures: tuple[Outcome, ...] = ()
+    traces: tuple[str, ...] = field(default=(), repr=False)
+    settings: tuple[str, ...] = ()
+    options: str = ""
 
     @property
     def results(self) -> "pl.LazyFrame":
@@ -50,6 +59,21 @@ class Batch(Displayed, by="replay.report.display:batched"):
         from replay.batching.reading import results
 
         return results(self.out)
+
+    @property
+    def fleet(self) -> "Fleet":
+        """These traces under these settings, whatever else the dataset holds: docs/fleet.md.
+
+        Raises:
+            Fault: when no trace has results under all settings.
+        """
+        import polars as pl
+
+        from replay.fleets.fleet import fleet
+
+        of_today = (pl.col("engine") == engine()) & (pl.col("options") == self.options)
+        asked = pl.col("address").is_in(self.traces) & pl.col("label").is_in(self.settings)
+        return fleet(self.results.filter(of_today & asked))
 
     @property
     def manifest(self) -> "pl.DataFrame":
@@ -70,7 +94,15 @@ class Batch(Displayed, by="replay.report.display:batched"):
             ],
             "manifest": str(Place.of(self.out) / NAME),
             "results": str(Place.of(self.out) / RESULTS),
+            **self._compared(),
         }
+
+    def _compared(self) -> dict[str, Any]:
+        """As `pagetide report --json` tells it; null and why, where there is nothing to compare."""
+        try:
+            return self.fleet.answer()
+        except Fault as fault:
+            return {"fleet": None, "statistics": [], "why": [fault.what, fault.how, fault.fix]}
 
 
 @dataclass
@@ -79,17 +111,19 @@ class _Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
+    settings: dict[str, None] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
+        self.settings |= dict.fromkeys(outcome.settings)
         if outcome.status != FAILED:
             self.counts["lossy"] += not outcome.whole
         elif len(self.failures) < SHOWN:
             self.failures.append(outcome)
 
-    def told(self, out: str) -> Batch:
-        names = (DONE, UNCHANGED, FAILED, "lossy")
-        return Batch(out, {name: self.counts[name] for name in names}, tuple(self.failures))
+    def told(self, out: str, traces: Iterable[str], options: str) -> Batch:
+        counts = {name: self.counts[name] for name in (DONE, UNCHANGED, FAILED, "lossy")}
+        return Batch(out, counts, tuple(self.failures), tuple(traces), tuple(self.settings), options)
 
 
 def batch(
@@ -147,7 +181,8 @@ def batch(
     tasks = (Task(address, asked, doing.options, costs, str(place)) for address in found)
     with held(place):
         expect(len(found))
-        return _do_all(doing, tasks, place, found, tell)
+        tally = _do_all(doing, tasks, place, found, tell)
+    return tally.told(str(place), found, digest_of(options, costs))
 
 
 def _do_all(
@@ -156,7 +191,7 @@ def _do_all(
     place: Place,
     found: list[str],
     tell: Callable[[Outcome], None],
-) -> Batch:
+) -> _Tally:
     """Do them, and keep the manifest whatever happens."""
     tally, journal = _Tally(), Journal(place)
     outcomes = doing.executor.run(doing.do, tasks, failed)
@@ -171,4 +206,4 @@ def _do_all(
     finally:
         getattr(outcomes, "close", lambda: None)()
         journal.close(found)
-    return tally.told(str(place))
+    return tally

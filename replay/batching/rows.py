@@ -10,7 +10,7 @@ from replay.costs import Costs
 from replay.engine import Options
 from replay.parameters import word_of
 from replay.sweeping.frame import metrics
-from replay.sweeping.kept import identity_of, key_of
+from replay.sweeping.kept import identity_of, identity_of_options, key_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,12 +38,12 @@ class Belongs:
     @classmethod
     def of(cls, trace: "Trace", options: Options, costs: Costs) -> "Belongs":
         """Two of the same have the same results."""
-        told = identity_of(trace, options, costs)
-        return cls(told["trace"]["digest"], digest_of(told["options"]))
+        return cls(identity_of(trace, options, costs)["trace"]["digest"], digest_of(options, costs))
 
 
-def digest_of(told: Any) -> str:  # noqa: ANN401 - what JSON has
-    """A short name for something that JSON can hold."""
+def digest_of(options: Options, costs: Costs) -> str:
+    """A short name for how traces are replayed, and what a unit of work costs."""
+    told = identity_of_options(options, costs)
     return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -54,6 +54,7 @@ class Outcome:
         trace: as in the task.
         status: `DONE`; `UNCHANGED`: all results were there already; `FAILED`.
         file: of its results, below the dataset's folder; empty where there are none.
+        settings: that were asked for, as they are compared over guests (`label`).
         results: that are there now, of what was asked for.
         replayed: those of them that were made just now.
         events: of the trace.
@@ -69,6 +70,7 @@ class Outcome:
     trace: str
     status: str
     file: str = ""
+    settings: tuple[str, ...] = ()
     results: int = 0
     replayed: int = 0
     events: int = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replay.api import Replay, replay, settled
 from replay.batching.dataset import OfTrace
 from replay.batching.executor import NoWorkers
-from replay.batching.rows import Belongs, rows_of
+from replay.batching.rows import Belongs, label_of, rows_of
 from replay.batching.task import DONE, FAILED, UNCHANGED, Admit, Outcome, Task
 from replay.engine import sizes_of
 from replay.policies import ceiling
@@ -72,6 +72,7 @@ def _done(task: Task, admit: Admit, replaying: Replaying) -> Outcome:
         task.trace,
         DONE if missing else UNCHANGED,
         there.file,
+        tuple(label_of(setting, trace.manifest.guest) for setting in settings),
         len(settings),
         len(missing),
         trace.rows,

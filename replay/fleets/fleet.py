@@ -227,7 +227,7 @@ def _table(rows: "pl.DataFrame", compared: Sequence[str]) -> "pl.DataFrame":
     """See `Fleet.guests`: by guest, each guest's settings in the order of those compared, others behind."""
     import polars as pl
 
-    told = measured(rows, _floors())
+    told = measured(rows)
     asked = pl.col("setting").is_in(list(compared))
     names = guest_names(told["address"].unique(maintain_order=True).to_list())
     place = {setting: at for at, setting in enumerate(compared)}
@@ -250,13 +250,6 @@ def _in_order(rows: "pl.DataFrame") -> list[str]:
     told = rows.select("setting", "policy").unique().iter_rows()
     ranked = sorted((places.get(policy, len(places)), each.count("="), each) for each, policy in told)
     return [each for *_, each in ranked]
-
-
-def _floors() -> list[str]:
-    from replay.policies import registry
-    from replay.policies.protocol import FLOOR
-
-    return [name for name, policy in registry().items() if policy.bound == FLOOR]
 
 
 def _nobody(table: "pl.DataFrame", compared: Sequence[str], without: int) -> Fault:

@@ -55,7 +55,6 @@ def seconds(value: float) -> str:
 _ALL = (
     Measure("given_back_gib", "given back", gib, True, "reclaimed on average: GiB-hours for each guest-hour"),
     Measure("given_back_share", "of memory", percent, True, "the same, of the guest's managed memory"),
-    Measure("beyond_floor_gib", "beyond no reporting", gib, True, "more than a policy that never reports"),
     Measure("ceiling_share", "of ceiling", percent, True, "of what reporting at once reclaims at its order"),
     Measure("latency_p50_s", "p50", seconds, False, "latency of half of what was reported"),
     Measure("latency_p90_s", "p90", seconds, False, "latency of 90 % of what was reported"),
@@ -76,8 +75,8 @@ TRUTHS = ("whole",)
 NEEDED = (*TEXTS, *NUMBERS, *COUNTS, *TRUTHS)
 
 
-def measured(rows: "pl.DataFrame", floors: list[str]) -> "pl.DataFrame":
-    """See `Fleet.guests`. `rows`: with NEEDED, of a time above 0; `floors`: policies that never report."""
+def measured(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """See `Fleet.guests`. `rows`: with NEEDED, of a time above 0."""
     import polars as pl
 
     hours = pl.col("duration_s") / 3600
@@ -89,11 +88,7 @@ def measured(rows: "pl.DataFrame", floors: list[str]) -> "pl.DataFrame":
         refaults_gib_per_hour=pl.col("refaults_bytes") / GIB / hours,
         cpu_s_per_hour=pl.col("cost_total_s") / hours,
     )
-    silent = pl.col("given_back_gib").filter(pl.col("policy").is_in(floors)).max().over("address", "order")
-    return told.with_columns(
-        given_back_share=_of(pl.col("given_back_gib") * GIB, pl.col("managed_bytes")),
-        beyond_floor_gib=pl.col("given_back_gib") - silent,
-    )
+    return told.with_columns(given_back_share=_of(pl.col("given_back_gib") * GIB, pl.col("managed_bytes")))
 
 
 def _of(part: "pl.Expr", whole: "pl.Expr") -> "pl.Expr":

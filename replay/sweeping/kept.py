@@ -78,8 +78,6 @@ def identity_of(trace: Trace, options: Options, costs: Costs) -> dict[str, Any]:
     """What results depend on besides their setting: the same identity, the same results."""
     content = json.dumps([asdict(trace.manifest), [asdict(each) for each in trace.segments]], sort_keys=True)
     first_ns, last_ns = trace.span_ns
-    told = asdict(replace(options, logging=False, fragmentation=False, address_map=False))
-    spans = [[a, None if b == NEVER else b] for a, b in options.device.registered_ns]
     return {
         "format": FORMAT,
         "engine": digest_of_sources(),
@@ -88,11 +86,18 @@ def identity_of(trace: Trace, options: Options, costs: Costs) -> dict[str, Any]:
             "events": trace.rows,
             "duration_s": (last_ns - first_ns) / 1e9,
         },
-        "options": {
-            **{name: told[name] for name in ("start", "backing", "inhibit")},
-            "device": {**told["device"], "registered_ns": spans},
-            "costs": asdict(costs),
-        },
+        "options": identity_of_options(options, costs),
+    }
+
+
+def identity_of_options(options: Options, costs: Costs) -> dict[str, Any]:
+    """What results depend on besides their setting and the trace."""
+    told = asdict(replace(options, logging=False, fragmentation=False, address_map=False))
+    spans = [[a, None if b == NEVER else b] for a, b in options.device.registered_ns]
+    return {
+        **{name: told[name] for name in ("start", "backing", "inhibit")},
+        "device": {**told["device"], "registered_ns": spans},
+        "costs": asdict(costs),
     }
 
 

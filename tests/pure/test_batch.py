@@ -14,15 +14,17 @@ import replay
 from replay import main
 from replay.batching import batch as batching
 from replay.batching import dataset, doing, work
+from replay.batching.batch import Batch
 from replay.batching.dataset import file_of, trace_id
 from replay.batching.policies import spelled
 from replay.batching.sources import addresses
+from replay.batching.table import batch_table
 from replay.batching.task import Outcome, Task
 from replay.sharding.here import Unasked
 from replay.sweeping.frame import metrics
 from tests.pure import small_traces
 from tests.pure.test_command_line import assert_three_lines
-from tracer import Fault, Place
+from tracer import Fault, Place, human_bytes
 from tracer.faults import ExitCode
 
 
@@ -311,6 +313,42 @@ def test_json_is_one_object(guests, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["tasks"]["done"] == 3 and told["failures"] == []
     assert pl.read_ndjson(told["manifest"]).height == 3
+
+
+def test_it_ends_with_the_settings_beside_each_other(guests, tmp_path, capsys):
+    """Of this command: what else the dataset holds is not among them."""
+    replay.batch(guests, tmp_path / "out", ["hints"])
+    shutil.copytree(guests / "a.trace", tmp_path / "other.trace")
+    replay.batch(tmp_path / "other.trace", tmp_path / "out", ["upstream"])
+    replay.batch(guests, tmp_path / "out", ["upstream"], replay.Options(backing="2m"))
+    told = ["batch", str(guests), "-o", str(tmp_path / "out"), "--policy", "upstream", "--policy", "never"]
+    assert main.run(told) == 0
+    said = capsys.readouterr().out
+    assert "means over 3 guests, each guest alike" in said and "hints" not in said
+    assert max(map(len, said.replace(str(tmp_path), "").splitlines())) <= 80
+    assert main.run([*told, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["fleet"]["settings"] == ["never", "upstream"] and answer["fleet"]["guests"] == 3
+    means = {
+        row["setting"]: row["mean"] for row in answer["statistics"] if row["measure"] == "given_back_gib"
+    }
+    table = [line.split()[:2] for line in said.splitlines()]
+    for setting, mean in means.items():
+        assert [setting, human_bytes(mean * 2**30).replace(" ", "")] in table
+
+
+def test_what_cannot_be_compared_is_told(guests, tmp_path, capsys):
+    told = ["batch", str(guests / "a.trace"), "-o", str(tmp_path / "one"), "--policy", "upstream"]
+    assert main.run(told) == 0
+    said = capsys.readouterr().out
+    assert "means over 1 guest," in said and "there are no intervals" in " ".join(said.split())
+    out = tmp_path / "out"
+    replay.batch(guests, out, ["upstream"])
+    counts = {"done": 1, "unchanged": 0, "failed": 0, "lossy": 0}
+    empty = Batch(str(out), counts, settings=("hints",), options="of no replay")
+    batch_table(empty)
+    assert "not compared: there are no results" in capsys.readouterr().out
+    assert empty.to_json()["fleet"] is None and empty.to_json()["why"][0].startswith("there are no results")
 
 
 def test_which_traces_are_meant(guests, monkeypatch):
