@@ -121,9 +121,9 @@ def batch(
                 tell=tell,
                 expect=bar.expect,
             )
-        except BaseException:
+        except BaseException as error:
             bar.close()
-            if bar.expected:
+            if done or (bar.expected and isinstance(error, KeyboardInterrupt)):
                 warn(
                     f"{done:,} of {bar.expected:,} traces are done; the same command goes on with the others"
                 )

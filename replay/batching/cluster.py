@@ -3,6 +3,7 @@
 How to reach it, TLS certificates included, is what Dask's own configuration says.
 """
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -11,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -104,11 +105,32 @@ def _connected(address: str, shown: str) -> "Client":
     from distributed import Client
 
     try:
+        with ThreadPoolExecutor(1) as beside:  # a notebook has a loop of its own here
+            beside.submit(asyncio.run, _asked(address)).result()
         return Client(address, timeout=CONNECT_S, set_as_default=False, name="pagetide")
     except Exception as error:  # whatever answers at that address
-        how = plain_address(brief(error))
+        silent = isinstance(error, TimeoutError) and not str(error)
+        how = f"no answer within {CONNECT_S:.0f} s" if silent else plain_address(brief(error))
         fix = "see that `dask scheduler` runs there, and that its TLS and version are those of this machine"
         raise NoWorkers(f"no Dask scheduler answers at {shown}", how, fix) from error
+
+
+async def _asked(address: str) -> None:
+    """A `Client` waits for ever where somebody else listens, and cannot be closed where nobody does.
+
+    Raises:
+        Exception: whatever keeps a scheduler from answering in time.
+    """
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    async with asyncio.timeout(CONNECT_S + 1):  # for whoever accepts, and says nothing
+        to = await connect(address, CONNECT_S, **Security().get_connection_args("client"))
+        try:
+            await to.write({"op": "identity", "reply": True})
+            await to.read()
+        finally:
+            to.abort()
 
 
 def _by_value() -> "Callable[[bytes, str], bytes]":

@@ -51,7 +51,7 @@ def make_dataset(out: Place) -> None:
     """
     mark = out / MARK
     if mark.exists():
-        _refuse_newer(mark)
+        refuse_newer(mark)
         return
     if out.local:
         check_parent(out.path)
@@ -64,7 +64,10 @@ def make_dataset(out: Place) -> None:
     mark.put(json.dumps({"format": FORMAT, "tool": f"pagetide {__version__}"}).encode() + b"\n")
 
 
-def _refuse_newer(mark: Place) -> None:
+def refuse_newer(mark: Place) -> None:
+    """Raises:
+    Fault: when the mark of a dataset is damaged, or of another format.
+    """
     try:
         told = json.loads(mark.read_bytes())
         version = told["format"]

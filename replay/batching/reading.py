@@ -1,8 +1,9 @@
 """The dataset of a batch, read back as one table."""
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from replay.batching.dataset import FILE, MARK, RESULTS
+from replay.batching.dataset import FILE, MARK, RESULTS, refuse_newer
 from replay.batching.journal import NAME as MANIFEST
 from tracer import Fault, Place
 
@@ -19,13 +20,14 @@ def results(out: str) -> "pl.LazyFrame":
     """A row for each trace, setting and engine; `engine` and `trace` are from the folders' names.
 
     Raises:
-        Fault: when there are none.
+        Fault: when there are none, or they are of another format.
     """
     import polars as pl
 
     place = Place.of(out)
     if not is_dataset(place):
         raise Fault(f"{place} holds no batch", f"it has no {MARK}", "make one: pagetide batch TRACES -o DIR")
+    refuse_newer(place / MARK)
     files = (place / RESULTS / "*" / "*" / FILE).glob()
     if not files:
         raise Fault(f"{place} holds no results", "no trace came to any", f"{place / MANIFEST} says why")
@@ -33,6 +35,18 @@ def results(out: str) -> "pl.LazyFrame":
         kinds = {"engine": pl.String, "trace": pl.String}
         return pl.scan_parquet([file.path for file in files], hive_schema=kinds)
     return pl.scan_pyarrow_dataset(_stored(files))
+
+
+def first_unreadable(out: str) -> tuple[Place, str] | None:
+    """A file of a dataset that is none, and what is wrong with it."""
+    import polars as pl
+
+    for file in (Place.of(out) / RESULTS / "*" / "*" / FILE).glob():
+        try:
+            pl.read_parquet_schema(BytesIO(file.read_bytes()))
+        except pl.exceptions.PolarsError as error:
+            return file, str(error).splitlines()[0]
+    return None
 
 
 def _stored(files: "list[Place]") -> Any:  # noqa: ANN401 - a pyarrow.dataset.Dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replay.fleets.measures import COUNTS, NEEDED, NUMBERS, TEXTS, TRUTHS
-from tracer import Fault
+from tracer import Fault, Place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,12 +27,22 @@ def read(results: "str | Path | pl.LazyFrame") -> "tuple[pl.DataFrame, str, list
     try:
         rows, engine, notes = _newest(found)
     except (pl.exceptions.PolarsError, OSError) as error:
-        how = (str(error).splitlines() or ["polars says no more"])[0]
-        raise Fault(f"{where} cannot be read as results of a batch", how, HINT) from error
+        raise _unreadable(results, where, error) from error
     if rows.is_empty():
         raise Fault(f"there are no results in {where}", "no trace was replayed", HINT)
     _refuse_mixed(rows, where)
     return rows, engine, notes
+
+
+def _unreadable(results: object, where: str, error: Exception) -> Fault:
+    """Naming the file, where it is one of a dataset."""
+    from replay.batching.reading import first_unreadable, is_dataset
+
+    if not hasattr(results, "collect") and is_dataset(Place.of(where)) and (found := first_unreadable(where)):
+        file, how = found
+        return Fault(f"{file} is no file of results", how, "run the batch again: it makes it anew")
+    how = (str(error).splitlines() or ["polars says no more"])[0]
+    return Fault(f"{where} cannot be read as results of a batch", how, HINT)
 
 
 def _scanned(where: str) -> "pl.LazyFrame":

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -18,7 +19,7 @@ import pytest
 
 from replay.batching import cluster as module
 from replay.batching.cluster import Cluster, plain_address
-from replay.batching.executor import Executor
+from replay.batching.executor import Executor, NoWorkers
 from replay.batching.processes import Processes
 from tests.pure import toy_tasks as toys
 from tests.pure.toy_tasks import Lost
@@ -228,3 +229,22 @@ def test_another_pagetide_on_the_cluster_is_a_fault(inside, monkeypatch):
     with pytest.raises(Fault) as caught:
         all_of(inside, toys.twice, range(3))
     assert caught.value.how.endswith("there, and 0.0.1-abc here")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "garbage", "127.0.0.1:x", "foo://127.0.0.1:1", "tcp://u:pw@127.0.0.1:9"]
+)
+def test_what_is_no_address_is_a_fault(address, capfd):
+    with pytest.raises(NoWorkers, match="no Dask scheduler answers at"):
+        all_of(Cluster(address), toys.twice, range(3))
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_who_accepts_and_says_nothing_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(NoWorkers) as caught:
+            all_of(Cluster(address), toys.twice, range(3))
+    assert address in caught.value.what
