@@ -42,10 +42,10 @@ lint: setup ## ruff (lint and format) and mypy --strict
 format: setup ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
 
-bench: setup ## measure speed and cost, each figure beside its peer in the same run: half an hour
+bench: setup ## measure speed and cost, each figure beside its peer in the same run: three quarters of an hour
 	@$(BIN)/python -m pip install -q -e '.[bench]' || echo "bench: without the peers that pip could not install"
 	@$(BIN)/python -m benchmarks.speed --rounds 3 --out benchmarks/results
-	@echo && $(BIN)/python -m benchmarks.buddy && echo && $(BIN)/python -m benchmarks.recording && echo && $(BIN)/python -m benchmarks.reporting && echo && $(BIN)/python -m benchmarks.host_costs
+	@echo && $(BIN)/python -m benchmarks.buddy && echo && $(BIN)/python -m benchmarks.recording && echo && $(BIN)/python -m benchmarks.reporting && echo && $(BIN)/python -m benchmarks.fleet && echo && $(BIN)/python -m benchmarks.sharding && echo && $(BIN)/python -m benchmarks.host_costs
 
 soak: setup ## long fuzzing and many kills: what CI does only a few of
 	@PAGETIDE_SOAK=1 $(BIN)/python -m pytest
