@@ -156,7 +156,7 @@ def batch(
         workers: processes, by default one for each CPU this process may use.
         cluster: the address of a Dask scheduler, on whose workers to do it instead.
         shards: take the traces one after the other, each cut into so many ranges of addresses, which the
-            workers share. For traces of which a single one is too long for one worker.
+            workers share: for guests whose frames do not fit into one worker's memory.
         scratch: with shards, a folder that all workers can write to (`replay.sharding`). By default the
             system's temporary one; with a cluster `out`.
         tell: hears what became of each task; what it raises ends the batch.

@@ -67,8 +67,8 @@ def batch(
         int | None,
         typer.Option(
             metavar="N",
-            help="For few, long traces: one after the other, each cut into N ranges of addresses that the "
-            "workers share.",
+            help="For guests too large for one worker: trace by trace, each cut into N ranges of addresses "
+            "that the workers share. Less memory for each, more time in all.",
         ),
     ] = None,
     scratch: Annotated[
