@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class Batch(Displayed, by="replay.report.display:batched"):
 
         return results(self.out)
 
-    @property
+    @cached_property
     def fleet(self) -> "Fleet":
         """These traces under these settings, whatever else the dataset holds: docs/fleet.md.
 
@@ -69,14 +70,11 @@ class Batch(Displayed, by="replay.report.display:batched"):
         """
         import polars as pl
 
+        from replay.batching.reading import results
         from replay.fleets.fleet import fleet
-        from replay.fleets.measures import NEEDED
 
-        of_today = (pl.col("engine") == engine()) & (pl.col("options") == self.options)
-        asked = pl.col("address").is_in(self.traces) & pl.col("label").is_in(self.settings)
-        # Filtered here: with each of many files, looking for all traces in it takes most of the time.
-        rows = self.results.select("engine", *NEEDED).collect()
-        return fleet(rows.lazy().filter(of_today & asked))
+        asked = (pl.col("options") == self.options) & pl.col("label").is_in(self.settings)
+        return fleet(results(self.out, self.traces).filter(asked))
 
     @property
     def manifest(self) -> "pl.DataFrame":

@@ -1,9 +1,10 @@
 """The dataset of a batch, read back as one table."""
 
+from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from replay.batching.dataset import FILE, MARK, RESULTS, refuse_newer
+from replay.batching.dataset import FILE, MARK, RESULTS, file_of, refuse_newer
 from replay.batching.journal import NAME as MANIFEST
 from tracer import Fault, Place
 
@@ -16,8 +17,10 @@ def is_dataset(out: Place) -> bool:
     return (out / MARK).exists()
 
 
-def results(out: str) -> "pl.LazyFrame":
+def results(out: str, traces: Iterable[str] | None = None) -> "pl.LazyFrame":
     """A row for each trace, setting and engine; `engine` and `trace` are from the folders' names.
+
+    `traces`: only of these addresses, and of this engine.
 
     Raises:
         Fault: when there are none, or they are of another format.
@@ -29,6 +32,9 @@ def results(out: str) -> "pl.LazyFrame":
         raise Fault(f"{place} holds no batch", f"it has no {MARK}", "make one: pagetide batch TRACES -o DIR")
     refuse_newer(place / MARK)
     files = (place / RESULTS / "*" / "*" / FILE).glob()
+    if traces is not None:
+        todays = {str(place / file_of(trace)) for trace in traces}
+        files = [file for file in files if str(file) in todays]
     if not files:
         raise Fault(f"{place} holds no results", "no trace came to any", f"{place / MANIFEST} says why")
     if place.local:

@@ -56,7 +56,7 @@ def _settings(console: "Console", fleet: "Fleet") -> None:
     console.print(f"\nmeans over {fleet.count:,} {word}, {WEIGHTS[fleet.weights]}")
     for names in (MUCH, SOON):
         first = MEASURES[names[0]]
-        ends = (f"{LEVEL:.0%}",) if names is MUCH else ()
+        ends = (f"{LEVEL:.0%} interval",) if names is MUCH else ()
         table = new_table("setting", first.title, *ends, *(MEASURES[name].title for name in names[1:]))
         for row in fleet.settings.iter_rows(named=True):
             cells = [tight(written(name, row[f"{name}_mean"])) for name in names]
@@ -77,7 +77,7 @@ def _ends(name: str, row: Mapping[str, Any]) -> str:
 
 
 _HINT = (
-    f"given back: memory that the host does not back, on average over each trace; {LEVEL:.0%}: how far its "
+    "given back: memory that the host does not back, on average over each trace; interval: how far its "
     "mean may be off because these guests were recorded and not others; of ceiling: of what reporting at "
     "once gives back at that order; stranded: of free memory, in pieces smaller than a unit; p50, p90: of a "
     "guest's own latency. `pagetide report` shows who gains"

@@ -4,11 +4,12 @@ The numbers are those of `--json` and of the tables in a terminal; `docs/metrics
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replay.composition import PARTS
 from replay.parameters import word_of
-from tracer import Shown
+from tracer import Fault, Shown
 from tracer.units import human_bytes, human_duration
 
 if TYPE_CHECKING:
@@ -67,11 +68,19 @@ def swept(of: "Sweep") -> Shown:
 
 
 def batched(of: "Batch") -> Shown:
-    """What became of its traces, and why the first ones failed."""
-    rows = [(name, f"{count:,}", "") for name, count in of.tasks.items()]
-    rows += [("failed", each.trace, ": ".join(each.reason[:2])) for each in of.failures]
-    more = "and more: .manifest has all of them"
-    return Shown(of.out, ("", "traces", "why"), rows, [more] if of.tasks["failed"] > len(of.failures) else [])
+    """What became of its traces, and the settings beside each other."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in of.tasks.items() if count)
+    notes = [f"failed: {each.trace}: {': '.join(each.reason[:2])}" for each in of.failures]
+    if of.tasks["failed"] > len(of.failures):
+        notes.append("and more: .manifest has all of them")
+    heading = f"{of.out}: {counts or 'no traces'}"
+    try:
+        from replay.fleets.display import fleet
+
+        found = fleet(of.fleet)
+    except Fault as fault:
+        return Shown(heading, ("",), [], [*notes, f"not compared: {fault.what}: {fault.how}"])
+    return replace(found, heading=f"{heading}; {found.heading}", notes=[*notes, *found.notes])
 
 
 def verdict(of: "Verdict") -> Shown:

@@ -345,10 +345,20 @@ def test_what_cannot_be_compared_is_told(guests, tmp_path, capsys):
     out = tmp_path / "out"
     replay.batch(guests, out, ["upstream"])
     counts = {"done": 1, "unchanged": 0, "failed": 0, "lossy": 0}
-    empty = Batch(str(out), counts, settings=("hints",), options="of no replay")
+    empty = Batch(str(out), counts, settings=("hints",))
     batch_table(empty)
-    assert "not compared: there are no results" in capsys.readouterr().out
-    assert empty.to_json()["fleet"] is None and empty.to_json()["why"][0].startswith("there are no results")
+    assert "not compared:" in capsys.readouterr().out and "holds no results" in empty._repr_html_()
+    assert empty.to_json()["fleet"] is None and empty.to_json()["why"][0].endswith("holds no results")
+
+
+def test_a_strangers_damaged_results_are_no_reason_to_fail(guests, tmp_path):
+    out = tmp_path / "out"
+    replay.batch(guests, out, ["upstream"])
+    (out / file_of(str(guests / "c.trace"))).write_bytes(b"PAR1")
+    found = replay.batch([guests / "a.trace", guests / "b.trace"], out, ["upstream"])
+    assert found.fleet.count == 2 and "upstream" in found._repr_html_()
+    with pytest.raises(Fault, match="is no file of results"):
+        replay.fleet(out)
 
 
 def test_which_traces_are_meant(guests, monkeypatch):
