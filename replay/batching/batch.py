@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from replay.api import defaulted
 from replay.batching.dataset import RESULTS, engine, make_dataset
-from replay.batching.doing import Doing, by_shard, by_trace
+from replay.batching.doing import Doing, doing_of
 from replay.batching.hold import held
 from replay.batching.journal import NAME, Journal, read
 from replay.batching.policies import spelled
@@ -171,13 +171,7 @@ def batch(
     found = addresses([str(each) for each in ([traces] if isinstance(traces, str | Path) else traces)])
     if place.local:
         place = Place.of(place.path.absolute())
-    if shards is not None:
-        doing = by_shard(workers, cluster, options, shards, scratch, place)
-    elif scratch is None:
-        doing = by_trace(workers, cluster, options)
-    else:
-        how, fix = "only shards write to one", "give shards, too, or leave it out"
-        raise Fault("a scratch folder is given", how, fix)
+    doing = doing_of(workers, cluster, options, shards, scratch, place)
     make_dataset(place)
     tasks = (Task(address, asked, doing.options, costs, str(place)) for address in found)
     with held(place):

@@ -31,6 +31,27 @@ class Doing:
     options: Options
 
 
+def doing_of(
+    workers: int | None,
+    cluster: str | None,
+    options: Options,
+    shards: int | None,
+    scratch: str | Path | None,
+    out: Place,
+) -> Doing:
+    """As it was asked for.
+
+    Raises:
+        Fault: for what does not go together.
+    """
+    if shards is not None:
+        return by_shard(workers, cluster, options, shards, scratch, out)
+    if scratch is not None:
+        how, fix = "only shards write to one", "give shards, too, or leave it out"
+        raise Fault("a scratch folder is given", how, fix)
+    return by_trace(workers, cluster, options)
+
+
 def by_trace(workers: int | None, cluster: str | None, options: Options) -> Doing:
     """Each trace is a worker's, who gets a share of the CPUs; on a cluster one, as Dask counts threads."""
     executor = executor_of(workers, cluster)

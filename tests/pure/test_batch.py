@@ -23,6 +23,7 @@ from replay.batching.task import Outcome, Task
 from replay.sharding.here import Unasked
 from replay.sweeping.frame import metrics
 from tests.pure import small_traces
+from tests.pure.small_fleets import guests_in, rows
 from tests.pure.test_command_line import assert_three_lines
 from tracer import Fault, Place, human_bytes
 from tracer.faults import ExitCode
@@ -49,15 +50,7 @@ def here(monkeypatch) -> Here:
 
 @pytest.fixture
 def guests(tmp_path) -> Path:
-    folder: Path = tmp_path / "guests"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        small_traces.write(folder / f"{name}.trace")
-    return folder
-
-
-def rows(out: Path) -> pl.DataFrame:
-    return batching.Batch(str(out), {}).results.collect()
+    return guests_in(tmp_path / "guests", "a", "b", "c")
 
 
 def test_a_row_for_each_trace_and_setting_says_what_replay_says(guests, tmp_path):

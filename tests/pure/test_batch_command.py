@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.pure import small_traces
+from tests.pure.small_fleets import guests_in
 from tests.pure.test_command_line import assert_three_lines
 
 SHIPPED = Path(__file__).parents[2] / "data" / "idle.trace"
@@ -124,10 +124,7 @@ def test_of_two_at_once_one_is_refused_and_the_other_does_all(guests, tmp_path):
 
 def test_a_full_disk_ends_it_and_keeps_what_is_there(tmp_path):
     """No file may be larger than some bytes: the system says EFBIG where a full disk says ENOSPC."""
-    guests, out = tmp_path / "guests", tmp_path / "out"
-    guests.mkdir()
-    for name in ("a", "b"):
-        small_traces.write(guests / f"{name}.trace")
+    guests, out = guests_in(tmp_path / "guests", "a", "b"), tmp_path / "out"
     with begun(guests / "a.trace", out) as first:
         assert first.communicate() and first.returncode == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 import replay
 from replay.batching import doing
 from replay.batching.batch import Batch
 from replay.batching.task import Outcome
-from tests.pure import small_traces
+from tests.pure.small_fleets import guests_in, rows
 from tests.pure.test_cluster import inside, scheduler, two, worker  # noqa: F401 - fixtures
 from tracer import Fault, Place
 from tracer.faults import ExitCode
@@ -27,18 +26,11 @@ OF_TIME = ("when", "took_s", "need_bytes")  # and of how much memory there was
 @pytest.fixture
 def guests(tmp_path) -> Path:
     """Some traces; the replay of one takes its time, and one is damaged."""
-    folder: Path = tmp_path / "guests"
-    folder.mkdir()
-    for name in ("a", "b", "c"):
-        small_traces.write(folder / f"{name}.trace")
+    folder = guests_in(tmp_path / "guests", "a", "b", "c")
     shutil.copytree(SHIPPED, folder / "idle.trace")
     (folder / "wrong.trace").mkdir()
     (folder / "wrong.trace/manifest.json").write_text("{")
     return folder
-
-
-def rows(out: Path) -> pl.DataFrame:
-    return Batch(str(out), {}).results.collect().sort("trace", "key")
 
 
 def told(out: Path) -> list[dict[str, Any]]:

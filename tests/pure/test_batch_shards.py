@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 import replay
@@ -15,8 +14,8 @@ from replay.batching.batch import Batch
 from replay.batching.executor import NoWorkers
 from replay.engine import Options
 from replay.sharding.here import Here
-from tests.pure import small_traces
 from tests.pure.loopback_s3 import _moto, put_folder, store  # noqa: F401 - fixtures
+from tests.pure.small_fleets import guests_in, rows
 from tests.pure.test_command_line import assert_three_lines
 from tracer import Fault, Place
 
@@ -33,16 +32,9 @@ def here(monkeypatch) -> Here:
 
 @pytest.fixture
 def guests(tmp_path) -> Path:
-    folder: Path = tmp_path / "guests"
-    folder.mkdir()
-    for name in ("a", "b"):
-        small_traces.write(folder / f"{name}.trace")
+    folder = guests_in(tmp_path / "guests", "a", "b")
     shutil.copytree(SHIPPED, folder / "c.trace")
     return folder
-
-
-def rows(out: Path) -> pl.DataFrame:
-    return Batch(str(out), {}).results.collect().sort("trace", "key")
 
 
 def test_rows_do_not_depend_on_shards(guests, tmp_path):

@@ -4,16 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from pyarrow import fs
 
 import replay
 from replay import main
 from replay.batching import doing
-from replay.batching.batch import Batch
 from replay.sharding.here import Here
-from tests.pure import small_traces
 from tests.pure.loopback_s3 import (  # noqa: F401 - fixtures
     BUCKET,
     KEY,
@@ -26,6 +23,7 @@ from tests.pure.loopback_s3 import (  # noqa: F401 - fixtures
     put_folder,
     store,
 )
+from tests.pure.small_fleets import guests_in, rows
 from tracer import Fault, Place, stores
 from tracer.faults import ExitCode
 
@@ -40,21 +38,13 @@ def here(monkeypatch) -> None:
 
 @pytest.fixture
 def guests(tmp_path) -> Path:
-    folder: Path = tmp_path / "guests"
-    folder.mkdir()
-    for name in NAMES:
-        small_traces.write(folder / f"{name}.trace")
-    return folder
+    return guests_in(tmp_path / "guests", *NAMES)
 
 
 @pytest.fixture
 def out(tmp_path) -> str:
     """A place in the store, another one for each test."""
     return f"s3://{BUCKET}/{tmp_path.name}/fleet"
-
-
-def rows(out: str) -> pl.DataFrame:
-    return Batch(out, {}).results.collect().sort("trace", "key")
 
 
 def objects(store: str, out: str) -> dict[str, bytes]:  # noqa: F811
