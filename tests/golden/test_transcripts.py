@@ -26,6 +26,14 @@ def parts(shown: str) -> list[str]:
     ]
 
 
+def elsewhere(words: list[str], folder: Path) -> list[str]:
+    """The command, whose output (`-o NAME`) goes into a folder of the test's."""
+    return [
+        str(folder / word) if before == "-o" else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+
+
 def in_order(found: list[str], output: str) -> list[str]:
     """Of the parts, those that do not follow in the output."""
     lacking = []
@@ -38,11 +46,15 @@ def in_order(found: list[str], output: str) -> list[str]:
 
 @pytest.mark.parametrize(("command", "shown"), CASES)
 def test_a_page_shows_what_the_command_prints(
-    command: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    shown: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(REPO)
     monkeypatch.setenv("COLUMNS", "80")
-    assert run(shlex.split(command)) == 0
+    assert run(elsewhere(shlex.split(command), tmp_path)) == 0
     output = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
     assert in_order(parts(shown), output) == []
 

@@ -140,10 +140,11 @@ def test_memory_that_was_granted_is_never_more_than_there_is():
         assert sum(each.size_bytes for each in at_once) <= 4 * TIB
 
 
-def test_a_large_one_is_not_overtaken_for_ever():
-    sizes = [TIB, 4 * TIB, *[TIB] * 20]
-    spans = all_of(with_memory(4 * TIB), toys.takes, sizes)
-    assert [span.size_bytes for span in spans].index(4 * TIB) <= 2
+def test_a_large_one_is_not_overtaken_for_ever(tmp_path):
+    sizes = [TIB, 4 * TIB, *[TIB] * 30]
+    tasks = [(str(tmp_path), size, 0.1 + 0.03 * (number % 4)) for number, size in enumerate(sizes)]
+    # Three have some when it asks; a fourth may, should its wish be long under way.
+    assert all_of(with_memory(4 * TIB, workers=4), toys.takes_beside, tasks).index(4 * TIB) <= 4
 
 
 def test_what_never_fits_is_refused_with_both_numbers_and_the_rest_goes_on():

@@ -103,6 +103,18 @@ def takes(size_bytes: int, admit: Admit) -> Span:
     return Span(size_bytes, begin_ns, time.monotonic_ns())
 
 
+def takes_beside(task: tuple[str, int, float], admit: Admit) -> int:
+    """Has some memory until one that wants a lot (2 TiB or more) has asked for it, and a moment longer."""
+    folder, size_bytes, moment_s = task
+    wanted = Path(folder) / "wanted"
+    if size_bytes >> 41:
+        wanted.touch()
+    admit(size_bytes)
+    until(wanted.exists)
+    time.sleep(moment_s)
+    return size_bytes
+
+
 def takes_again(sizes_bytes: tuple[int, ...], admit: Admit) -> int:
     """Has some memory, gives it back, has some more."""
     for size_bytes in sizes_bytes:
