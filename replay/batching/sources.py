@@ -33,18 +33,21 @@ def _local(place: Place) -> Iterator[Place]:
     for match in place.glob():
         if match.path.is_dir():
             yield from _traces_in(match.path)
-        elif match == place:
+        elif match == place or match.path.suffix == SUFFIX:
             yield Place.of(match.path.absolute())
 
 
 def _traces_in(folder: Path) -> Iterator[Place]:
-    """The folder itself if it is a trace or is called one; else all the traces below it."""
+    """The folder itself if it is a trace or is called one; else all below it that is called one.
+
+    A file is among these: that it is no trace is told by the task that is to read it.
+    """
     if (folder / MANIFEST).is_file() or folder.suffix == SUFFIX:
         yield Place.of(folder.resolve())
         return
     for each in sorted(folder.rglob(f"*{SUFFIX}")):
         hidden = any(part.startswith(".") for part in each.relative_to(folder).parts)
-        if each.is_dir() and not hidden:
+        if not hidden:
             yield Place.of(each.resolve())
 
 

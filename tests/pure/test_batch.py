@@ -370,6 +370,13 @@ def test_which_traces_are_meant(guests, monkeypatch):
     assert addresses(["b.trace"]) == [names[1]]
 
 
+def test_a_file_that_is_called_a_trace_is_not_passed_over(tmp_path):
+    (tmp_path / "a.trace").write_text("no folder")
+    (tmp_path / "notes.txt").touch()
+    for named in (tmp_path, tmp_path / "*", tmp_path / "*.trace"):
+        assert addresses([str(named)]) == [str(tmp_path / "a.trace")]
+
+
 def test_policies_are_spelled_out():
     assert spelled([]) == ()
     assert spelled(["upstream:order=9", "hints"], {"delay": ["1s", 2_000_000_000]}) == (
